@@ -1,0 +1,62 @@
+# Each target makes what it needs: `make demo` or `make test` in a fresh clone is enough.
+#   make PYTHON=python3.12 test             another Python (3.11 or newer)
+#   make TORCH='torch==2.13.0+cpu' test     another build of torch; pip options may follow the name
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help setup demo test lint bench clean
+
+help:
+	@echo 'make demo    light environment, then hear and see what duende does (writes demo/)'
+	@echo 'make test    development environment, then every check and test'
+	@echo 'make lint    the checks alone: ruff, mypy, import layers, licences'
+	@echo 'make bench   the benchmarks, one after the other'
+	@echo 'make setup   the development environment alone'
+	@echo 'make clean   remove what was built; remove $(VENV) yourself to start over'
+
+# The stamps lie in .venv, so that they go when it goes.
+$(VENV)/stamp-venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo 'duende needs Python 3.11 or newer as "$(PYTHON)"; name another one: make PYTHON=python3.12' >&2; exit 1; }
+	@echo 'making $(VENV)'
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/stamp-light: pyproject.toml | $(VENV)/stamp-venv
+	@echo 'installing the light environment (once; a minute)'
+	@$(PIP) install -e '.[cpu,plot]'
+	@touch $@
+
+# Holds all of the light environment too: `make demo` after `make test` installs nothing.
+$(VENV)/stamp-dev: pyproject.toml | $(VENV)/stamp-venv
+	@echo 'installing the development environment, torch included (once; some minutes)'
+	@$(PIP) install $(TORCH)
+	@$(PIP) install -e '.[cpu,train,dev]'
+	@touch $(VENV)/stamp-light $@
+
+setup: $(VENV)/stamp-dev
+
+demo: $(VENV)/stamp-light
+	@$(BIN)/duende demo
+
+lint: $(VENV)/stamp-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tests/licences.py
+
+test: lint
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/stamp-dev
+	@for f in bench/*.py; do [ -e "$$f" ] || continue; echo "== $$f"; $(BIN)/python "$$f" || exit 1; done
+
+clean:
+	rm -rf build dist demo duende.egg-info .coverage .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -path ./$(VENV) -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +

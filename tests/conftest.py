@@ -1,0 +1,45 @@
+"""What every test may use: a seeded random generator, and markers for what a machine may lack.
+
+A test marked ``live`` needs jackd and PortAudio, one marked ``train`` needs torch. Where that is missing the
+test is skipped and says why; with ``DUENDE_REQUIRE_LIVE=1`` in the environment it fails instead, so that a
+continuous-integration run cannot pass by skipping.
+"""
+
+import ctypes.util
+import importlib.util
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A generator with the same seed in every test."""
+    return np.random.default_rng(seed=440)
+
+
+def missing_for(marker: str) -> str | None:
+    """Name what this machine lacks for tests with ``marker``, or None if it lacks nothing."""
+    if marker == "live":
+        if shutil.which("jackd") is None:
+            return "jackd is not installed"
+        if ctypes.util.find_library("portaudio") is None:
+            return "the PortAudio library is not installed"
+    if marker == "train" and importlib.util.find_spec("torch") is None:
+        return "torch is not installed"
+    return None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, or fail where it is required, a test whose marker names something this machine lacks."""
+    for marker in ("live", "train"):
+        if item.get_closest_marker(marker) is None:
+            continue
+        missing = missing_for(marker)
+        if missing is None:
+            continue
+        if os.environ.get("DUENDE_REQUIRE_LIVE") == "1":
+            pytest.fail(f"{missing}, and DUENDE_REQUIRE_LIVE=1 asks for it", pytrace=False)
+        pytest.skip(missing)

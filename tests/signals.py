@@ -1,0 +1,75 @@
+"""Test signals and the one measure of likeness that the tests share.
+
+All signals are mono float32 ``[frames]``, full scale +-1.0; ``x[:, np.newaxis]`` makes a one-channel block.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+Signal = npt.NDArray[np.float32]
+
+RATE_HZ = 48_000
+
+
+def tone(
+    frequency_hz: float,
+    frames: int,
+    *,
+    rate_hz: float = RATE_HZ,
+    level_dbfs: float = -6.0,
+    fade_frames: int = 0,
+) -> Signal:
+    """Return a sine, float32 ``[frames]``, that starts at phase 0 with its peak at ``level_dbfs``.
+
+    ``fade_frames`` at each end rise and fall by half a Hann window, to keep a filter's transient out of it.
+    Raises ValueError if the frequency is not below half the rate or the fades do not fit.
+    """
+    if not 0.0 <= frequency_hz < rate_hz / 2:
+        raise ValueError(f"frequency_hz={frequency_hz} must be in 0..{rate_hz / 2} (half of rate_hz)")
+    if not 0 <= 2 * fade_frames <= frames:
+        raise ValueError(f"fade_frames={fade_frames} must be in 0..{frames // 2} (half of frames)")
+    x = 10.0 ** (level_dbfs / 20.0) * np.sin(2.0 * np.pi * frequency_hz / rate_hz * np.arange(frames))
+    if fade_frames:
+        rise = 0.5 - 0.5 * np.cos(np.pi * (np.arange(fade_frames) + 0.5) / fade_frames)
+        x[:fade_frames] *= rise
+        x[-fade_frames:] *= rise[::-1]
+    return x.astype(np.float32)
+
+
+def impulse(frames: int, *, at: int = 0, level: float = 1.0) -> Signal:
+    """Return silence, float32 ``[frames]``, with one sample of ``level`` (linear) at index ``at``.
+
+    Raises ValueError if ``at`` is not in ``0..frames - 1``.
+    """
+    if not 0 <= at < frames:
+        raise ValueError(f"at={at} must be in 0..{frames - 1}")
+    x = np.zeros(frames, dtype=np.float32)
+    x[at] = level
+    return x
+
+
+def noise(rng: np.random.Generator, frames: int, *, level_dbfs: float = -12.0) -> Signal:
+    """Return white Gaussian noise, float32 ``[frames]``, with an RMS of ``level_dbfs`` (0 dBFS: RMS 1.0)."""
+    return (10.0 ** (level_dbfs / 20.0) * rng.standard_normal(frames)).astype(np.float32)
+
+
+def snr_db(reference: npt.ArrayLike, test: npt.ArrayLike) -> float:
+    """Return the energy of ``reference`` over the energy of ``reference - test``, in dB.
+
+    Both of one shape, any shape, summed in float64. ``inf`` if equal; ``-inf`` if ``test`` has a NaN or an
+    infinity, or differs from a silent ``reference``. Raises ValueError if shapes differ, or if they are empty
+    or ``reference`` is not finite, because then nothing would be compared.
+    """
+    wanted = np.asarray(reference, dtype=np.float64)
+    got = np.asarray(test, dtype=np.float64)
+    if wanted.shape != got.shape:
+        raise ValueError(f"shapes differ: reference {wanted.shape}, test {got.shape}")
+    if wanted.size == 0 or not np.isfinite(wanted).all():
+        raise ValueError(f"reference of shape {wanted.shape} must have samples, all finite")
+    if not np.isfinite(got).all():
+        return -np.inf
+    error = float(np.sum((wanted - got) ** 2))
+    if error == 0.0:
+        return np.inf
+    energy = float(np.sum(wanted**2))
+    return -np.inf if energy == 0.0 else 10.0 * float(np.log10(energy / error))

@@ -11,6 +11,11 @@ Signal = npt.NDArray[np.float32]
 RATE_HZ = 48_000
 
 
+def amplitude(level_dbfs: float) -> float:
+    """Return ``level_dbfs`` as a linear factor: 0 dBFS is 1.0, -20 dBFS is 0.1."""
+    return float(10.0 ** (level_dbfs / 20.0))
+
+
 def tone(
     frequency_hz: float,
     frames: int,
@@ -28,7 +33,9 @@ def tone(
         raise ValueError(f"frequency_hz={frequency_hz} must be in 0..{rate_hz / 2} (half of rate_hz)")
     if not 0 <= 2 * fade_frames <= frames:
         raise ValueError(f"fade_frames={fade_frames} must be in 0..{frames // 2} (half of frames)")
-    x = 10.0 ** (level_dbfs / 20.0) * np.sin(2.0 * np.pi * frequency_hz / rate_hz * np.arange(frames))
+    x: npt.NDArray[np.float64] = amplitude(level_dbfs) * np.sin(
+        2.0 * np.pi * frequency_hz / rate_hz * np.arange(frames)
+    )
     if fade_frames:
         rise = 0.5 - 0.5 * np.cos(np.pi * (np.arange(fade_frames) + 0.5) / fade_frames)
         x[:fade_frames] *= rise
@@ -50,7 +57,7 @@ def impulse(frames: int, *, at: int = 0, level: float = 1.0) -> Signal:
 
 def noise(rng: np.random.Generator, frames: int, *, level_dbfs: float = -12.0) -> Signal:
     """Return white Gaussian noise, float32 ``[frames]``, with an RMS of ``level_dbfs`` (0 dBFS: RMS 1.0)."""
-    return (10.0 ** (level_dbfs / 20.0) * rng.standard_normal(frames)).astype(np.float32)
+    return (amplitude(level_dbfs) * rng.standard_normal(frames)).astype(np.float32)
 
 
 def snr_db(reference: npt.ArrayLike, test: npt.ArrayLike) -> float:

@@ -1,0 +1,392 @@
+"""The chain: slots in series at one quantum, delay-aligned, smoothed, guarded, and ending in a safety ceiling."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import DuendeError
+from .ceiling import Ceiling
+from .history import DelayLine, History
+from .params import Parameter, ParameterBank, slot_index
+from .processor import Processor, StreamSpec
+from .ring import RingBuffer
+from .telemetry import Telemetry
+
+Float32 = npt.NDArray[np.float32]
+
+MAX_QUANTA = 64
+CATCH_UP_QUANTA = 8
+FADE_S = 0.03
+INSANE_LEVEL = 1e6
+
+INPUT_GAIN, OUTPUT_GAIN, MIX, BYPASS, AMOUNT = range(5)
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Delay of a chain by part, in samples; the device's own comes on top."""
+
+    reblocking: int
+    slots: tuple[tuple[str, int], ...]
+
+    @property
+    def samples(self) -> int:
+        return self.reblocking + sum(samples for _, samples in self.slots)
+
+
+def reblocking_latency(block: int | None, quantum: int) -> int:
+    """Samples that device blocks of a fixed size (None: of any size) must wait for whole quanta."""
+    if quantum <= 1:
+        return 0
+    return quantum - (1 if block is None else math.gcd(block, quantum))
+
+
+class Slot:
+    """One place of the chain: a processor with its bypass, mix, aligned dry path, and its successor while one fades in.
+
+    `process` and `fail_safe` belong to the audio thread; all else to the control thread.
+    """
+
+    def __init__(self, index: int, name: str, processor: Processor) -> None:
+        self.index, self.name = index, name
+        self.processor = processor
+        self._incoming: Processor | None = None
+        self._outgoing: Processor | None = None
+        self._state = "playing"
+
+    def prepare(self, spec: StreamSpec, bank: ParameterBank, telemetry: Telemetry, max_block: int) -> None:
+        processor = self.processor
+        processor.prepare(spec)
+        self._spec, self._bank, self._telemetry, self._max_block = spec, bank, telemetry, max_block
+        self._first = slot_index(self.index)
+        self._delay = processor.latency_samples
+        self._memory = processor.memory_samples
+        self._history = History(spec.channels, max(self._delay, self._memory), max_block)
+        self._dry = np.zeros((max_block, spec.channels), dtype=np.float32)
+        self._catch = np.zeros((max_block, spec.channels), dtype=np.float32)
+        self._other = np.zeros((max_block, spec.channels), dtype=np.float32)
+        self._squares = np.zeros((max_block, spec.channels), dtype=np.float32)
+        self._fade_length = max(1, round(FADE_S * spec.sample_rate))
+        self._fade = _raised_cosine(self._fade_length, max_block)
+        self._fade_at = 0
+        self._behind = 0
+        # Share of the processor in the output, besides mix and bypass: falls to 0 on a fault, climbs back after it.
+        self._trust_at = self._fade_length
+        self._resting = 0
+        self._last = np.zeros((1, spec.channels), dtype=np.float32)
+        self._jump = np.zeros((1, spec.channels), dtype=np.float32)
+        self._seen = 0
+
+    # -- control thread ------------------------------------------------------------------------------------------
+
+    def replace(self, processor: Processor) -> None:
+        """Crossfade to another processor, already warm when it is heard; DuendeError if that cannot be seamless."""
+        if self._state != "playing":
+            raise DuendeError(f"slot {self.index + 1} is still fading to {self.name!r}: try again in a moment")
+        current = self.processor
+        if processor.quantum != current.quantum or processor.latency_samples != self._delay:
+            raise DuendeError(
+                f"slot {self.index + 1}: the new processor works in steps of {processor.quantum} and delays by "
+                f"{processor.latency_samples} samples, the old one {current.quantum} and {self._delay}: "
+                f"stop, change the preset and start again"
+            )
+        processor.prepare(self._spec)
+        self._history_ready = min(processor.memory_samples, max(self._delay, self._memory))
+        self._incoming = processor
+        self._state = "arriving"
+
+    def collect(self) -> Processor | None:
+        """The processor that was faded out, once: the control thread frees it."""
+        gone, self._outgoing = self._outgoing, None
+        return gone
+
+    @property
+    def fading(self) -> bool:
+        return self._state != "playing"
+
+    def reset(self) -> None:
+        self.processor.reset()
+        self._history.reset()
+        self._trust_at = self._fade_length
+        self._resting = 0
+        self._last.fill(0.0)
+        self._seen = 0
+
+    # -- audio thread --------------------------------------------------------------------------------------------
+
+    def process(self, block: Float32, out: Float32, amount: float) -> None:
+        """Run block [n, channels] into out."""
+        count = len(block)
+        self._history.push(block.T)
+        self._seen += count
+        self._send_values(self.processor, amount)
+        if self._resting > 0:
+            self._resting -= 1
+            if not self._resting:
+                self.processor.reset()
+                self._trust_at = 0
+            out.T[:] = self._history.last(count, skip=self._delay)
+            self._last[:] = out[-1:]
+            return
+        self.processor.process(block, out)
+        sane = self._sane(out)
+        if self._state != "playing":
+            self._succeed(block, out, amount)
+            sane = sane and self._sane(out)
+        self._blend(out, sane)
+
+    def rest(self, calls: int) -> None:
+        """Leave the processor out (aligned dry) for so many calls, then fade it in afresh."""
+        if self._resting == 0:
+            self._telemetry.add("rests")
+        self._resting = calls
+
+    def _send_values(self, processor: Processor, amount: float) -> None:
+        values = processor.values
+        for control in range(len(values)):
+            values[control] = self._bank.value(self._first + 2 + control)
+        if len(values) and processor.controls[0].name == "amount":
+            values[0] *= amount
+
+    def _sane(self, out: Float32) -> bool:
+        size = self._squares[: len(out)]
+        np.abs(out, out=size)
+        return bool(size.max() < INSANE_LEVEL)
+
+    def _blend(self, out: Float32, sane: bool) -> None:
+        """Mix in the aligned dry signal as far as mix, bypass or a fault ask for it."""
+        bank, first, count = self._bank, self._first, len(out)
+        mix = bank.value(first + 1) * (1.0 - bank.value(first))
+        still = bank.still(first) and bank.still(first + 1)
+        whole = self._trust_at >= self._fade_length
+        if sane and still and whole and mix == 1.0:
+            self._last[:] = out[-1:]
+            return
+        dry = self._dry[:count]
+        dry.T[:] = self._history.last(count, skip=self._delay)
+        if not sane:
+            self._recover(out, dry)
+            return
+        share = bank.ramp(first, count, 0)
+        np.subtract(np.float32(1.0), share, out=share)
+        np.multiply(share, bank.ramp(first + 1, count, 1), out=share)
+        if not whole:
+            np.multiply(share, self._fade[self._trust_at : self._trust_at + count], out=share)
+            self._trust_at += count
+        np.subtract(out, dry, out=out)
+        np.multiply(out, share[:, None], out=out)
+        np.add(out, dry, out=out)
+        self._last[:] = out[-1:]
+
+    def _recover(self, out: Float32, dry: Float32) -> None:
+        """A fault: start the processor afresh, play the dry signal, and hide the jump to it in a short decay."""
+        self._telemetry.add("faults")
+        self.processor.reset()
+        self._trust_at = 0
+        np.subtract(self._last, dry[:1], out=self._jump)
+        fall = self._fade[: len(out)][::-1]
+        np.multiply(self._jump, fall[:, None], out=out)
+        np.add(out, dry, out=out)
+        self._last[:] = out[-1:]
+
+    def _succeed(self, block: Float32, out: Float32, amount: float) -> None:
+        """Bring the incoming processor up to now from recent input, then crossfade to it."""
+        incoming, count = self._incoming, len(block)
+        if incoming is None:
+            return
+        self._send_values(incoming, amount)
+        if self._state == "arriving":
+            incoming.adopt(self.processor)
+            quantum = incoming.quantum
+            self._behind = min(self._history_ready, self._seen - count) // quantum * quantum
+            self._fade_at = 0
+            self._state = "warming"
+        if self._state == "warming":
+            # Everything up to this block's end is due; each call takes a bite larger than what arrives.
+            self._behind += count
+            bite = min(self._behind, max(CATCH_UP_QUANTA * incoming.quantum, 2 * count), self._max_block)
+            catch, other = self._catch[:bite], self._other[:bite]
+            catch.T[:] = self._history.last(bite, skip=self._behind - bite)
+            incoming.process(catch, other)
+            self._behind -= bite
+            if self._behind == 0:
+                self._state = "fading"
+            return
+        other = self._other[:count]
+        incoming.process(block, other)
+        if not self._sane(other):
+            incoming.reset()
+            self._telemetry.add("faults")
+            other.fill(0.0)
+        ramp = self._fade[self._fade_at : self._fade_at + count]
+        np.subtract(other, out, out=other)
+        np.multiply(other, ramp[:, None], out=other)
+        np.add(out, other, out=out)
+        self._fade_at += count
+        if self._fade_at >= self._fade_length:
+            self._outgoing, self.processor, self._incoming = self.processor, incoming, None
+            self._state = "playing"
+
+
+class Chain:
+    """Slots in series between an input gain and an output gain, with mix and bypass around all of them.
+
+    prepare, replace and reset belong to the control thread, process to the audio thread.
+    """
+
+    def __init__(self, bank: ParameterBank, telemetry: Telemetry, processors: Sequence[tuple[str, Processor]]) -> None:
+        self.bank, self.telemetry = bank, telemetry
+        self.slots = [Slot(index, name, processor) for index, (name, processor) in enumerate(processors)]
+        for slot in self.slots:
+            rows = [
+                Parameter(
+                    f"slot/{slot.index + 1}/{control.name}",
+                    "float",
+                    control.unit,
+                    control.minimum,
+                    control.maximum,
+                    control.default,
+                    control.curve,
+                    20.0,
+                    f"{control.name} of {slot.name}",
+                )
+                for control in slot.processor.controls
+            ]
+            bank.set_slot(slot.index, rows)
+
+    def prepare(self, sample_rate: float, block: int | None, max_block: int, channels: int = 1) -> None:
+        """Allocate for device blocks of a fixed size, or of any size up to max_block when block is None."""
+        if max_block < 1 or (block is not None and block > max_block):
+            raise ValueError(f"block {block}, max_block {max_block}")
+        self.sample_rate, self.channels = sample_rate, channels
+        quanta = [slot.processor.quantum for slot in self.slots]
+        self.quantum = math.lcm(*quanta) if quanta else 1
+        if self.quantum > 1:
+            self._largest = min(MAX_QUANTA, max(CATCH_UP_QUANTA, max_block // self.quantum)) * self.quantum
+        else:
+            self._largest = min(max_block, 1024)
+        sizes = [self.quantum * 2**power for power in range(14) if self.quantum * 2**power <= self._largest]
+        if self.quantum == 1:
+            sizes = list(range(1, self._largest + 1))
+        self._sizes = sizes
+        self.bank.prepare(sample_rate, sizes)
+        spec = StreamSpec(sample_rate, channels, self._largest)
+        for slot in self.slots:
+            slot.prepare(spec, self.bank, self.telemetry, self._largest)
+        parts = [(slot.name, slot.processor.latency_samples) for slot in self.slots]
+        self.latency = Latency(reblocking_latency(block, self.quantum), tuple(parts))
+        windows = sum(samples for _, samples in parts)
+        self.tail_samples = sum(slot.processor.tail_samples for slot in self.slots)
+        self._plain_delay = DelayLine(windows, self._largest, channels)
+        self._ceiling = Ceiling(self._largest, channels)
+        shape = (self._largest, channels)
+        self._a, self._b, self._plain, self._scratch = (np.zeros(shape, dtype=np.float32) for _ in range(4))
+        capacity = max_block + 2 * self.quantum
+        self._waiting = RingBuffer(capacity, channels)
+        self._ready = RingBuffer(capacity + self.latency.reblocking, channels)
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to silence, with all values at their targets."""
+        for slot in self.slots:
+            slot.reset()
+        self.bank.jump()
+        self._plain_delay.reset()
+        self._waiting.clear()
+        self._ready.clear()
+        self._ready.write_silence(self.latency.reblocking)
+
+    def replace(self, slot: int, processor: Processor) -> None:
+        """Control thread: crossfade a slot (from 0) to another processor of the same delay."""
+        self.slots[slot].replace(processor)
+
+    def rest(self, seconds: float) -> None:
+        """Audio thread: play the aligned dry signal for a while instead of running the processors."""
+        calls = max(1, round(seconds * self.sample_rate / max(self.quantum, 1)))
+        for slot in self.slots:
+            slot.rest(calls)
+
+    def process(self, block: Float32, out: Float32) -> None:
+        """Audio thread: block [frames, channels] to out of the same shape, frames up to max_block."""
+        if self.quantum == 1:
+            done = 0
+            while done < len(block):
+                count = min(self._largest, len(block) - done)
+                self._run(block[done : done + count], out[done : done + count])
+                done += count
+            return
+        self._waiting.write(block)
+        while self._waiting.available >= self.quantum:
+            count = self._sizes[0]
+            if not self.bank.moving:
+                for size in self._sizes:
+                    if size <= self._waiting.available:
+                        count = size
+            source = self._a[:count]
+            self._waiting.read(source)
+            self._run(source, self._b[:count])
+            self._ready.write(self._b[:count])
+        got = self._ready.read(out)
+        if got < len(out):
+            out[got:] = 0.0
+            self.telemetry.add("starved", len(out) - got)
+
+    def _run(self, block: Float32, out: Float32) -> None:
+        """One step: block (may be _a) to out (may be _b)."""
+        bank, count = self.bank, len(block)
+        bank.step(count)
+        plain, work = self._plain[:count], self._scratch[:count]
+        np.copyto(work, block)
+        self._repair(work)
+        self._plain_delay.process(work, plain)
+        if not (bank.still(INPUT_GAIN) and bank.value(INPUT_GAIN) == 1.0):
+            np.multiply(work, bank.ramp(INPUT_GAIN, count, 2)[:, None], out=work)
+        amount = bank.value(AMOUNT)
+        for slot in self.slots:
+            slot.process(work, out, amount)
+            np.copyto(work, out)
+        self._mix(work, plain)
+        if self._ceiling.process(work):
+            self.telemetry.add("ceiling")
+        np.copyto(out, work)
+
+    def _repair(self, block: Float32) -> None:
+        """Samples that are no numbers become silence before anything can remember them."""
+        flat = block.reshape(-1)
+        if not math.isfinite(float(np.dot(flat, flat))):
+            np.nan_to_num(block, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+            np.clip(block, -100.0, 100.0, out=block)
+            self.telemetry.add("input_repairs")
+
+    def _mix(self, wet: Float32, plain: Float32) -> None:
+        """Output gain and mix on wet, in place; bypass passes the plain input untouched by any gain."""
+        bank, count = self.bank, len(wet)
+        settled = bank.still(INPUT_GAIN) and bank.still(OUTPUT_GAIN) and bank.still(MIX) and bank.still(BYPASS)
+        if settled and bank.value(MIX) == 1.0 and bank.value(BYPASS) == 0.0:
+            if bank.value(OUTPUT_GAIN) != 1.0:
+                np.multiply(wet, np.float32(bank.value(OUTPUT_GAIN)), out=wet)
+            return
+        # wet = plain bypass + (1 - bypass) output (mix wet + (1 - mix) input plain)
+        mix = bank.ramp(MIX, count, 3)
+        np.multiply(wet, mix[:, None], out=wet)
+        np.subtract(np.float32(1.0), mix, out=mix)
+        np.multiply(mix, bank.ramp(INPUT_GAIN, count, 4), out=mix)
+        on = bank.ramp(BYPASS, count, 5)
+        np.subtract(np.float32(1.0), on, out=on)
+        gain = bank.ramp(OUTPUT_GAIN, count, 6)
+        np.multiply(gain, on, out=gain)
+        np.multiply(wet, gain[:, None], out=wet)
+        np.multiply(mix, gain, out=mix)
+        np.subtract(np.float32(1.0), on, out=on)
+        np.add(mix, on, out=mix)
+        np.multiply(plain, mix[:, None], out=plain)
+        np.add(wet, plain, out=wet)
+
+
+def _raised_cosine(length: int, beyond: int) -> Float32:
+    """Rise [length + beyond] from 0 to 1 within length samples; its mirror image is its complement."""
+    rise = 0.5 - 0.5 * np.cos(np.pi * np.minimum(np.arange(1, length + beyond + 1), length) / length)
+    return np.asarray(rise, dtype=np.float32)

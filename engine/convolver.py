@@ -1,0 +1,127 @@
+"""Convolution with a long impulse response and no latency: uniformly partitioned overlap-save.
+
+The response is cut into partitions of P samples, each kept as a spectrum of length 2P (A. Oppenheim and R. Schafer,
+"Discrete-Time Signal Processing", block convolution). A block that ends inside a partition is answered at once by
+transforming what has arrived of it, so the output is never late whatever the block size.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+Complex64 = npt.NDArray[np.complex64]
+
+
+def partition_spectra(taps: npt.ArrayLike, partition: int, count: int | None = None) -> Complex64:
+    """Spectra complex64 [count, partition + 1] of an impulse response [taps], padded with zeros."""
+    response = np.asarray(taps, dtype=np.float64).ravel()
+    needed = max(1, -(-len(response) // partition))
+    count = needed if count is None else count
+    if needed > count:
+        raise ValueError(f"{len(response)} taps need {needed} partitions of {partition}, there are {count}")
+    padded = np.zeros((count, 2 * partition))
+    padded[:, :partition] = np.pad(response, (0, count * partition - len(response))).reshape(count, partition)
+    return np.fft.rfft(padded, axis=1).astype(np.complex64)
+
+
+class Convolver:
+    """One impulse response on one signal; float32, blocks of any length, 0 samples of latency.
+
+    response: complex64 [partitions, partition + 1] from `partition_spectra`.
+    """
+
+    latency_samples = 0
+
+    def __init__(self, response: Complex64) -> None:
+        self._count, bins = response.shape
+        self._size = size = bins - 1
+        self._response = response.copy()
+        self._incoming = response.copy()
+        self._fading = False
+        # Spectra of past partitions, newest first from _head; stored twice so that a window never wraps.
+        self._spectra = np.zeros((2 * self._count, bins), dtype=np.complex64)
+        self._head = 0
+        self._pair = np.zeros(2 * size, dtype=np.float32)
+        self._filled = 0
+        self._products = np.zeros((self._count, bins), dtype=np.complex64)
+        self._tail = np.zeros(bins, dtype=np.complex64)
+        self._incoming_tail = np.zeros(bins, dtype=np.complex64)
+        self._sum = np.zeros(bins, dtype=np.complex64)
+        self._time = np.zeros(2 * size, dtype=np.float32)
+        self._faded = np.zeros(size, dtype=np.float32)
+        self._ramp = (np.arange(1, size + 1, dtype=np.float32)) / size
+
+    def fade_to(self, response: Complex64) -> None:
+        """Take another response of the same shape; the next partition's worth of output crossfades to it."""
+        self._incoming[:] = response
+        self._fading = True
+        np.multiply(self._incoming[1:], self._past(), out=self._products[1:])
+        np.sum(self._products[1:], axis=0, out=self._incoming_tail)
+
+    def process(self, block: Float32, out: Float32) -> None:
+        """Convolve block [n] into out [n]; they may be the same array."""
+        start = 0
+        while start < len(block):
+            count = min(self._size - self._filled, len(block) - start)
+            self._advance(block[start : start + count], out[start : start + count])
+            start += count
+
+    def reset(self) -> None:
+        """Back to silence; a pending response is taken at once."""
+        if self._fading:
+            self._response[:] = self._incoming
+            self._fading = False
+        for state in (self._spectra, self._pair, self._tail, self._incoming_tail):
+            state.fill(0.0)
+        self._filled = 0
+
+    def _past(self) -> Complex64:
+        """Spectra of the completed partitions, newest first, aligned with response[1:]."""
+        return self._spectra[self._head : self._head + self._count - 1]
+
+    def _advance(self, block: Float32, out: Float32) -> None:
+        size, filled = self._size, self._filled
+        end = filled + len(block)
+        self._pair[size + filled : size + end] = block
+        current = self._spectra[self._head - 1 if self._head else 2 * self._count - 1]
+        np.fft.rfft(self._pair, out=current)
+        self._answer(current, self._response[0], self._tail)
+        if self._fading:
+            faded = self._faded[: len(block)]
+            faded[:] = self._time[size + filled : size + end]
+            self._answer(current, self._incoming[0], self._incoming_tail)
+            ramp = self._ramp[filled:end]
+            fresh = self._time[size + filled : size + end]
+            np.subtract(fresh, faded, out=fresh)
+            np.multiply(fresh, ramp, out=fresh)
+            np.add(fresh, faded, out=out)
+        else:
+            out[:] = self._time[size + filled : size + end]
+        self._filled = end
+        if end == size:
+            self._turn()
+
+    def _answer(self, current: Complex64, first: Complex64, tail: Complex64) -> None:
+        np.multiply(current, first, out=self._sum)
+        np.add(self._sum, tail, out=self._sum)
+        np.fft.irfft(self._sum, len(self._time), out=self._time)
+
+    def _turn(self) -> None:
+        """A partition is complete: make it the newest of the past and prepare the sum over the past."""
+        size, count = self._size, self._count
+        if self._fading:
+            self._response[:] = self._incoming
+            self._fading = False
+        head = self._head - 1 if self._head else 2 * count - 1
+        if head >= count:
+            self._spectra[head - count] = self._spectra[head]
+            head -= count
+        else:
+            self._spectra[head + count] = self._spectra[head]
+        self._head = head
+        self._pair[:size] = self._pair[size:]
+        self._pair[size:] = 0.0
+        self._filled = 0
+        if count > 1:
+            np.multiply(self._response[1:], self._past(), out=self._products[1:])
+            np.sum(self._products[1:], axis=0, out=self._tail)

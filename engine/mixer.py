@@ -1,0 +1,261 @@
+"""From spectra of excitations to features for a student, and from its answer to the gains of every bin.
+
+The student sees how each band moves against its own slow average, never an absolute level, and answers with
+log gains for whitened excitations. The spectrum of the style itself is added afterwards by a filter (`body.py`).
+
+With P_k,b the power of excitation k in band b of a frame, l the input's level, and S the slow averages of both
+(1.5 s, held in rests, smoothed over 0.35 octave), law `mixer@1` is
+
+    shape_k,b = log sqrt(S_k,b / S_l),   g_k,b = r_k,b - clip(shape_k,b, -4.6, 9),
+    c = log l + (gamma - 1) log(l / sqrt S_l) + d - log sqrt(sum_b n_b R_b sum_k exp(2 g_k,b) P_k,b),
+    gain_k,b = exp(g_k,b + c),
+
+where r, gamma and d come from the student and R_b is the power response of the style's filter: the output's level
+follows the player by construction. `amount` scales all logarithms of the dry path and c, and the other excitations
+linearly, so that amount 0 is the plain guitar.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .bands import Bands, erb_bands
+from .stft import StftSizes, windows
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+Complex64 = npt.NDArray[np.complex64]
+
+SLOW_S = 1.5
+SMOOTH_OCTAVES = 0.35
+LEVEL_FLOOR = 1e-5
+POWER_FLOOR = 1e-12
+SHAPE_RANGE = (-4.6, 9.0)
+GAIN_RANGE = (-12.0, 6.0)
+COMMON_RANGE = (-9.0, 5.0)
+
+
+def feature_count(bands: int) -> int:
+    """Features per frame: three per band and the level's."""
+    return 3 * bands + 1
+
+
+@dataclass
+class Observation:
+    """What one call of `Observer.process` saw; arrays live until the next call.
+
+    features: float32 [channels, frames, features], the student's input.
+    power:    float32 [channels, frames, excitations, bands].
+    shape:    float32 [channels, frames, excitations, bands].
+    level:    float32 [channels, frames], log of the input's level.
+    swing:    float32 [channels, frames], log of level over slow level.
+    """
+
+    features: Float32
+    power: Float32
+    shape: Float32
+    level: Float32
+    swing: Float32
+
+
+class Observer:
+    """Band powers, slow averages and features of a stream of excitation spectra."""
+
+    def __init__(
+        self, bands: Bands, sizes: StftSizes, sample_rate: float, excitations: int, channels: int, max_frames: int
+    ) -> None:
+        self._bands = bands
+        count = bands.count
+        energy = float(np.sum(windows(sizes)[0] ** 2))
+        # Squared real and imaginary parts stand side by side, so each row of the pooling matrix stands twice.
+        self._pooling = np.repeat(bands.pooling / energy, 2, axis=0).astype(np.float32)
+        octaves = np.log2(bands.centres_hz)
+        kernel = np.exp(-0.5 * ((octaves[:, None] - octaves[None, :]) / SMOOTH_OCTAVES) ** 2)
+        self._smoothing = (kernel / kernel.sum(axis=0, keepdims=True)).astype(np.float32)
+        self._rate = 1.0 - np.exp(-sizes.hop / (SLOW_S * sample_rate))
+
+        self._squares = np.zeros((channels, excitations, max_frames, 2 * bands.bins), dtype=np.float32)
+        self._pooled = np.zeros((channels, excitations, max_frames, count), dtype=np.float32)
+        self._power = np.zeros((channels, max_frames, excitations, count), dtype=np.float32)
+        self._slow = np.zeros((channels, max_frames, excitations, count), dtype=np.float32)
+        self._smooth = np.zeros((channels, max_frames, excitations, count), dtype=np.float32)
+        self._slow_level = np.zeros((channels, max_frames), dtype=np.float32)
+        self._level = np.zeros((channels, max_frames), dtype=np.float32)
+        self._swing = np.zeros((channels, max_frames), dtype=np.float32)
+        self._mean = np.zeros((channels, max_frames, 1), dtype=np.float32)
+        self._features = np.zeros((channels, max_frames, feature_count(count)), dtype=np.float32)
+        self._sum = np.zeros((channels, excitations, count), dtype=np.float32)
+        self._step = np.zeros((excitations, count), dtype=np.float32)
+        self._level_sum = [0.0] * channels
+        self._weight = [0.0] * channels
+
+    def process(self, spectra: Complex64, level: Float32) -> Observation:
+        """Observe spectra [channels, excitations, frames, bins] and levels [channels, frames]."""
+        channels, excitations, frames, _ = spectra.shape
+        squares = self._squares[:, :, :frames]
+        parts = spectra[..., : self._bands.bins].view(np.float32)
+        np.multiply(parts, parts, out=squares)
+        pooled = self._pooled[:, :, :frames]
+        np.matmul(squares, self._pooling, out=pooled)
+        power = self._power[:, :frames]
+        power[:] = pooled.transpose(0, 2, 1, 3)
+        self._average(power, level)
+        return self._describe(power, level)
+
+    def reset(self) -> None:
+        """Forget all averages."""
+        self._sum.fill(0.0)
+        for channel in range(len(self._weight)):
+            self._level_sum[channel] = self._weight[channel] = 0.0
+
+    def adopt(self, other: "Observer") -> None:
+        """Take over the averages of an observer of the same excitations and bands; else leave all as it is."""
+        if self._sum.shape == other._sum.shape:
+            self._sum[:] = other._sum
+            self._level_sum[:] = other._level_sum
+            self._weight[:] = other._weight
+
+    def _average(self, power: Float32, level: Float32) -> None:
+        """Advance the slow averages frame by frame, less where the input rests."""
+        channels, frames = level.shape
+        for channel in range(channels):
+            total, weight = self._level_sum[channel], self._weight[channel]
+            sums, slow = self._sum[channel], self._slow[channel]
+            for frame in range(frames):
+                now = float(level[channel, frame]) ** 2
+                share = self._rate * now / (now + 0.01 * total / (weight + 1e-9) + 1e-9)
+                keep = 1.0 - share
+                total = keep * total + share * now
+                weight = keep * weight + share
+                np.multiply(power[channel, frame], share, out=self._step)
+                np.multiply(sums, keep, out=sums)
+                np.add(sums, self._step, out=sums)
+                np.multiply(sums, 1.0 / (weight + 1e-9), out=slow[frame])
+                self._slow_level[channel, frame] = total / (weight + 1e-9)
+            self._level_sum[channel], self._weight[channel] = total, weight
+
+    def _describe(self, power: Float32, level: Float32) -> Observation:
+        count = self._bands.count
+        frames = level.shape[1]
+        slow, smooth, features = self._slow[:, :frames], self._smooth[:, :frames], self._features[:, :frames]
+        slow_level, log_level = self._slow_level[:, :frames], self._level[:, :frames]
+        swing, mean = self._swing[:, :frames], self._mean[:, :frames]
+        np.matmul(slow, self._smoothing, out=smooth)
+        np.add(smooth, POWER_FLOOR, out=smooth)
+        np.log(smooth, out=smooth)
+        np.add(level, LEVEL_FLOOR, out=log_level)
+        np.log(log_level, out=log_level)
+        np.add(slow_level, LEVEL_FLOOR**2, out=slow_level)
+        np.log(slow_level, out=slow_level)
+        np.multiply(slow_level, 0.5, out=slow_level)
+        np.subtract(log_level, slow_level, out=swing)
+        np.clip(swing, -6.0, 3.0, out=swing)
+
+        relative, centred, tilt = (features[:, :, i * count : (i + 1) * count] for i in range(3))
+        np.add(power[:, :, 0], POWER_FLOOR, out=relative)
+        np.log(relative, out=relative)
+        np.subtract(relative, smooth[:, :, 0], out=relative)
+        np.multiply(relative, 0.5, out=relative)
+        np.clip(relative, -6.0, 2.5, out=relative)
+        np.multiply(relative, 1.0 / 1.5, out=relative)
+        np.add.reduce(relative, axis=2, keepdims=True, out=mean)
+        np.multiply(mean, 1.0 / count, out=mean)
+        np.subtract(relative, mean, out=centred)
+
+        np.multiply(smooth, 0.5, out=smooth)
+        np.subtract(smooth, slow_level[:, :, None, None], out=smooth)
+        np.add.reduce(smooth[:, :, 0], axis=2, keepdims=True, out=mean)
+        np.multiply(mean, 1.0 / count, out=mean)
+        np.subtract(smooth[:, :, 0], mean, out=tilt)
+        np.multiply(tilt, 1.0 / 3.0, out=tilt)
+        np.multiply(swing, 1.0 / 1.5, out=features[:, :, -1])
+        return Observation(features, power, smooth, log_level, swing)
+
+
+def band_widths(bands: Bands, sizes: StftSizes) -> Float64:
+    """Share n_b [bands] of each band in the variance of a signal with power 1 in every bin."""
+    return np.asarray(2.0 * bands.interpolation.sum(axis=1, dtype=np.float64) / sizes.analysis)
+
+
+class GainLaw:
+    """Gains of every excitation and bin from a student's answer; law `mixer@1`."""
+
+    def __init__(self, bands: Bands, sizes: StftSizes, excitations: int, channels: int, max_frames: int) -> None:
+        shape = (channels, max_frames, excitations, bands.count)
+        self._bands = bands
+        self._widths = band_widths(bands, sizes).astype(np.float32)
+        self._log_gain, self._energy = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+        self._weights = np.zeros((bands.count, 1), dtype=np.float32)
+        self._per_excitation = np.zeros((channels, max_frames, excitations, 1), dtype=np.float32)
+        self._predicted = np.zeros((channels, max_frames), dtype=np.float32)
+        self._common = np.zeros((channels, max_frames), dtype=np.float32)
+        self._bins = np.zeros((channels, max_frames, excitations, bands.bins), dtype=np.float32)
+        self._products = np.zeros((channels, max_frames, excitations, bands.bins), dtype=np.complex64)
+
+    def process(
+        self,
+        spectra: Complex64,
+        seen: Observation,
+        ratios: Float32,
+        dynamics: Float32,
+        response: Float32,
+        amount: float,
+        out: Complex64,
+    ) -> None:
+        """Mix spectra [channels, excitations, frames, bins] into out [channels, frames, bins].
+
+        ratios:   r [channels, frames, excitations, bands].
+        dynamics: (d, gamma) [channels, frames, 2].
+        response: R [bands], power response of the filter that follows.
+        """
+        frames = ratios.shape[1]
+        gain, energy = self._log_gain[:, :frames], self._energy[:, :frames]
+        np.clip(seen.shape, *SHAPE_RANGE, out=gain)
+        np.subtract(ratios, gain, out=gain)
+        if amount < 1.0:
+            np.multiply(gain[:, :, 0], amount, out=gain[:, :, 0])
+        np.clip(gain, *GAIN_RANGE, out=gain)
+        np.exp(gain, out=gain)
+        if amount < 1.0:
+            np.multiply(gain[:, :, 1:], amount, out=gain[:, :, 1:])
+
+        np.multiply(gain, gain, out=energy)
+        np.multiply(energy, seen.power, out=energy)
+        np.multiply(self._widths, response, out=self._weights[:, 0])
+        per_excitation, predicted = self._per_excitation[:, :frames], self._predicted[:, :frames]
+        np.matmul(energy, self._weights, out=per_excitation)
+        np.add.reduce(per_excitation[:, :, :, 0], axis=2, out=predicted)
+        common = self._common[:, :frames]
+        np.add(predicted, LEVEL_FLOOR**2, out=predicted)
+        np.log(predicted, out=predicted)
+        np.multiply(predicted, 0.5, out=predicted)
+        np.subtract(dynamics[:, :, 1], 1.0, out=common)
+        np.multiply(common, seen.swing, out=common)
+        np.add(common, seen.level, out=common)
+        np.add(common, dynamics[:, :, 0], out=common)
+        np.subtract(common, predicted, out=common)
+        np.clip(common, *COMMON_RANGE, out=common)
+        np.multiply(common, amount, out=common)
+        np.exp(common, out=common)
+        np.multiply(gain, common[:, :, None, None], out=gain)
+
+        bins, products = self._bins[:, :frames], self._products[:, :frames]
+        np.matmul(gain, self._bands.interpolation, out=bins)
+        covered = self._bands.bins
+        np.multiply(spectra[..., :covered].transpose(0, 2, 1, 3), bins, out=products)
+        np.add.reduce(products, axis=2, out=out[:, :, :covered])
+        if amount > 0.0:
+            out[:, :, covered:] = 0.0
+        if amount < 1.0:
+            self._keep_top(spectra, amount, out)
+
+    def _keep_top(self, spectra: Complex64, amount: float, out: Complex64) -> None:
+        """Bins above the bands belong to the dry path alone and fade with the amount."""
+        covered, frames = self._bands.bins, out.shape[1]
+        np.multiply(spectra[:, 0, :frames, covered:], np.float32(1.0 - amount), out=out[:, :, covered:])
+
+
+def mixer_bands(sizes: StftSizes, sample_rate: float, count: int = 48) -> Bands:
+    """The bands of law `mixer@1`: ERB from 60 Hz to 18 kHz."""
+    return erb_bands(sample_rate, sizes.analysis, count=count, low_hz=60.0, high_hz=18000.0)

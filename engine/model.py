@@ -1,0 +1,330 @@
+"""A distilled model: one self-contained .onnx file, opened only after everything about it has been checked."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from .. import DuendeError
+from .excitation import NAMES
+from .mixer import feature_count
+from .spec import METADATA_KEY, OPSET, ModelSpec, decode_spec
+from .stft import DEFAULT_SIZES, SMALL_SIZES, StftSizes
+
+Float32 = npt.NDArray[np.float32]
+
+MAX_BYTES = 64 * 2**20
+ALLOWED_OPS = frozenset(
+    "Abs Add Clip Concat Constant Conv Div Exp Gemm Identity LeakyRelu Log MatMul Max Min Mul Neg Pow PRelu "
+    "ReduceMean ReduceSum Relu Reshape Sigmoid Slice Softmax Softplus Split Sqrt Squeeze Sub Tanh Transpose "
+    "Unsqueeze".split()
+)
+LAWS = ("mixer@1",)
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+GOLDEN_SNR_DB = {"cpu": 90.0, "cuda": 60.0, "tensorrt": 60.0}
+
+
+def load_model(path: str | Path, provider: str = "cpu") -> "Model":
+    """Open a model file, or say in one line which part of it does not fit.
+
+    provider: "cpu", "cuda" or "tensorrt"; falls back to the CPU where it is not to be had, with a line in `notices`.
+    Nothing in the file is executed before its operators, shapes and sizes are checked, and nothing is used before
+    its golden pair has been answered within the provider's signal-to-noise ratio.
+    """
+    path = Path(path)
+    data = _read(path)
+    graph, spec = _parse(data, path.name)
+    _check_graph(graph, path.name)
+    _check_spec(spec, path.name)
+    _check_interface(graph, spec, path.name)
+    model = Model(path, spec, data, provider)
+    model.check_golden()
+    return model
+
+
+class Model:
+    """A checked model with its ONNX Runtime session. `start` gives one stream its own states and buffers."""
+
+    def __init__(self, path: Path, spec: ModelSpec, data: bytes, provider: str) -> None:
+        runtime = _runtime()
+        self.path, self.spec = path, spec
+        self.notices: list[str] = []
+        self.provider = self._choose(runtime, provider)
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 4
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.set_denormal_as_zero", "1")
+        wanted = [PROVIDERS[self.provider]] if self.provider == "cpu" else [PROVIDERS[self.provider], PROVIDERS["cpu"]]
+        try:
+            self._session = runtime.InferenceSession(data, options, providers=wanted)
+        except Exception as error:  # ONNX Runtime raises classes of its own without a common base
+            raise DuendeError(f"{path.name}: ONNX Runtime refuses the graph: {_first_line(error)}") from error
+        if self.provider != "cpu" and PROVIDERS[self.provider] not in self._session.get_providers():
+            self.notices.append(f"{self.provider} could not be started; running on the CPU")
+            self.provider = "cpu"
+
+    def _choose(self, runtime: Any, provider: str) -> str:
+        if provider not in PROVIDERS:
+            raise DuendeError(f"unknown provider {provider!r}: choose one of {', '.join(PROVIDERS)}")
+        if PROVIDERS[provider] not in runtime.get_available_providers():
+            self.notices.append(
+                f"{provider} is not available in the installed ONNX Runtime; running on the CPU "
+                f"(pip install 'duende[gpu]')"
+            )
+            return "cpu"
+        return provider
+
+    @property
+    def sizes(self) -> StftSizes:
+        return StftSizes(self.spec.sizes.analysis, self.spec.sizes.synthesis, self.spec.sizes.hop)
+
+    def body(self, style: Float32) -> Float32:
+        """Natural-log magnitude [body_points] of the style's filter for style weights [styles]."""
+        feeds = self._initial_feeds(1, 1)
+        feeds["style"] = np.asarray(style, dtype=np.float32)
+        return np.asarray(self._session.run(["body"], feeds)[0])
+
+    def start(self, channels: int, frame_counts: Sequence[int]) -> "ModelStream":
+        """A stream of [channels] signals that can be advanced by any of frame_counts frames at a time."""
+        return ModelStream(self._session, self.spec, channels, frame_counts)
+
+    def check_golden(self) -> None:
+        """Answer the golden pair; DuendeError if the installation or the file is not sound."""
+        golden, name = self.spec.golden, self.path.name
+        try:
+            features, style = golden.features.unpack(), golden.style.unpack()
+            expected = [golden.ratios.unpack(), golden.dynamics.unpack()]
+            if features.ndim != 3 or features.shape[0] != 1 or features.shape[1] < 1:
+                raise ValueError(f"features of shape {features.shape}")
+            feeds = self._initial_feeds(1, features.shape[1]) | {"features": features, "style": style}
+            answers = self._session.run(["ratios", "dynamics"], feeds)
+            if [a.shape for a in answers] != [e.shape for e in expected]:
+                raise ValueError(f"answers of shape {[a.shape for a in answers]}")
+        except Exception as error:
+            raise DuendeError(f"{name}: the golden pair does not fit the graph: {_first_line(error)}") from error
+        bound = GOLDEN_SNR_DB[self.provider]
+        for label, answer, wanted in zip(("ratios", "dynamics"), answers, expected, strict=True):
+            ratio = _snr_db(wanted, answer)
+            if not ratio >= bound:
+                raise DuendeError(
+                    f"{name}: golden pair missed: {label} at {ratio:.1f} dB, {bound:g} dB needed on {self.provider}; "
+                    f"the file is damaged or this ONNX Runtime computes wrongly"
+                )
+
+    def _initial_feeds(self, channels: int, frames: int) -> dict[str, Float32]:
+        spec = self.spec
+        feeds = {
+            "features": np.zeros((channels, frames, feature_count(spec.bands)), dtype=np.float32),
+            "style": np.full(len(spec.styles), 1.0 / len(spec.styles), dtype=np.float32),
+        }
+        for state in spec.states:
+            feeds[state.name] = np.full((channels, *state.shape), state.initial, dtype=np.float32)
+        return feeds
+
+
+class ModelStream:
+    """One stream through a model: buffers bound once, states carried between two sets that take turns."""
+
+    def __init__(self, session: Any, spec: ModelSpec, channels: int, frame_counts: Sequence[int]) -> None:
+        runtime = _runtime()
+        self._session, self._spec = session, spec
+        self.style = np.zeros(len(spec.styles), dtype=np.float32)
+        self.style[0] = 1.0
+        wrap = runtime.OrtValue.ortvalue_from_numpy
+        style = wrap(self.style)
+        self._states = [
+            [np.full((channels, *state.shape), state.initial, dtype=np.float32) for state in spec.states]
+            for _ in range(2)
+        ]
+        bound_states = [[wrap(state) for state in turn] for turn in self._states]
+        excitations = len(spec.excitations)
+        self.features: dict[int, Float32] = {}
+        self.ratios: dict[int, Float32] = {}
+        self.dynamics: dict[int, Float32] = {}
+        self._bindings: dict[int, list[Any]] = {}
+        for frames in sorted(set(frame_counts)):
+            self.features[frames] = np.zeros((channels, frames, feature_count(spec.bands)), dtype=np.float32)
+            self.ratios[frames] = np.zeros((channels, frames, excitations, spec.bands), dtype=np.float32)
+            self.dynamics[frames] = np.zeros((channels, frames, 2), dtype=np.float32)
+            values = [wrap(part[frames]) for part in (self.features, self.ratios, self.dynamics)]
+            self._bindings[frames] = []
+            for turn in range(2):
+                binding = session.io_binding()
+                binding.bind_ortvalue_input("features", values[0])
+                binding.bind_ortvalue_input("style", style)
+                binding.bind_ortvalue_output("ratios", values[1])
+                binding.bind_ortvalue_output("dynamics", values[2])
+                for index, state in enumerate(spec.states):
+                    binding.bind_ortvalue_input(state.name, bound_states[turn][index])
+                    binding.bind_ortvalue_output(f"{state.name}_next", bound_states[1 - turn][index])
+                self._bindings[frames].append(binding)
+        self._turn = 0
+        self._options = runtime.RunOptions()
+        self._options.log_severity_level = 4
+        self.warm_up()
+
+    def run(self, frames: int) -> None:
+        """Advance by features[frames]; the answer is in ratios[frames] and dynamics[frames]."""
+        self._session.run_with_iobinding(self._bindings[frames][self._turn], self._options)
+        self._turn = 1 - self._turn
+
+    def warm_up(self) -> None:
+        """Run every bound size twice, so that no first run falls into the music, and start afresh."""
+        for frames in self._bindings:
+            self.features[frames].fill(0.0)
+            for _ in range(2):
+                self.run(frames)
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to the initial states."""
+        for turn in self._states:
+            for state, array in zip(self._spec.states, turn, strict=True):
+                array.fill(state.initial)
+
+
+def _runtime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DuendeError(
+            "no ONNX Runtime is installed: pip install 'duende[cpu]' (or 'duende[gpu]' for CUDA)"
+        ) from error
+    return onnxruntime
+
+
+def _read(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise DuendeError(f"{path.name}: {size / 2**20:.0f} MiB, models may have {MAX_BYTES / 2**20:.0f} MiB")
+        return path.read_bytes()
+    except OSError as error:
+        raise DuendeError(f"cannot read the model {path}: {error.strerror or error}") from error
+
+
+def _parse(data: bytes, name: str) -> tuple[onnx.ModelProto, ModelSpec]:
+    try:
+        graph = onnx.load_model_from_string(data)
+    except Exception as error:
+        raise DuendeError(f"{name}: not an ONNX file, or cut short") from error
+    texts = [entry.value for entry in graph.metadata_props if entry.key == METADATA_KEY]
+    if not graph.graph.node:
+        raise DuendeError(f"{name}: not an ONNX file, or cut short")
+    if len(texts) != 1:
+        raise DuendeError(
+            f"{name}: no metadata {METADATA_KEY!r}: not a duende model (amp captures: duende import)"
+        )
+    return graph, decode_spec(texts[0], name)
+
+
+def _check_graph(model: onnx.ModelProto, name: str) -> None:
+    """Refuse what a model has no need of: foreign operators, functions, control flow, data in other files."""
+    for opset in model.opset_import:
+        if opset.domain not in ("", "ai.onnx"):
+            raise DuendeError(f"{name}: operators of the foreign domain {opset.domain!r}")
+        if opset.version != OPSET:
+            raise DuendeError(f"{name}: opset {opset.version}, models are written in opset {OPSET}")
+    if model.functions:
+        raise DuendeError(f"{name}: defines a function ({model.functions[0].name}); models may not")
+    for node in model.graph.node:
+        if node.domain not in ("", "ai.onnx") or node.op_type not in ALLOWED_OPS:
+            raise DuendeError(f"{name}: operator {node.domain or 'ai.onnx'}.{node.op_type} is not allowed in a model")
+    tensors = list(model.graph.initializer)
+    tensors += [attribute.t for node in model.graph.node for attribute in node.attribute if attribute.HasField("t")]
+    for tensor in tensors:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+            raise DuendeError(f"{name}: tensor {tensor.name!r} keeps its data in another file; models are one file")
+    if model.graph.sparse_initializer:
+        raise DuendeError(f"{name}: sparse tensors are not allowed in a model")
+    try:
+        onnx.checker.check_model(model)
+    except Exception as error:
+        raise DuendeError(f"{name}: not a valid graph: {_first_line(error)}") from error
+
+
+def _check_spec(spec: ModelSpec, name: str) -> None:
+    sizes = StftSizes(*_sizes(spec, name))
+    if spec.kind != "mixer":
+        raise DuendeError(f"{name}: model kind {spec.kind!r}, this version plays 'mixer'")
+    if spec.law not in LAWS:
+        raise DuendeError(f"{name}: gain law {spec.law!r}, this version knows {', '.join(LAWS)}")
+    if [known for known in NAMES if known in spec.excitations] != spec.excitations or "dry@1" not in spec.excitations:
+        raise DuendeError(
+            f"{name}: excitations {spec.excitations}: needs 'dry@1' and knows {', '.join(NAMES)}, in this order"
+        )
+    if not 8 <= spec.bands <= 128:
+        raise DuendeError(f"{name}: {spec.bands} bands, allowed are 8 to 128")
+    if not 1 <= len(spec.styles) <= 8:
+        raise DuendeError(f"{name}: {len(spec.styles)} styles, allowed are 1 to 8")
+    if spec.sample_rate not in (44100.0, 48000.0):
+        raise DuendeError(f"{name}: sample_rate {spec.sample_rate:g} Hz, allowed are 44100 and 48000")
+    if not (2 <= spec.body_points <= 65536 and 18000.0 <= spec.body_top_hz <= 24000.0):
+        raise DuendeError(f"{name}: body of {spec.body_points} points up to {spec.body_top_hz:g} Hz does not fit")
+    if spec.latency_samples != sizes.latency_samples:
+        raise DuendeError(
+            f"{name}: latency_samples {spec.latency_samples}, its windows give {sizes.latency_samples}"
+        )
+
+
+def _sizes(spec: ModelSpec, name: str) -> tuple[int, int, int]:
+    sizes = (spec.sizes.analysis, spec.sizes.synthesis, spec.sizes.hop)
+    known = [(s.analysis, s.synthesis, s.hop) for s in (DEFAULT_SIZES, SMALL_SIZES)]
+    if sizes not in known:
+        raise DuendeError(f"{name}: sizes {sizes}, this version knows {known}")
+    return sizes
+
+
+def _check_interface(model: onnx.ModelProto, spec: ModelSpec, name: str) -> None:
+    """Names, element types and shapes of the graph's inputs and outputs against the spec."""
+    excitations, bands = len(spec.excitations), spec.bands
+    inputs: dict[str, list[int | None]] = {
+        "features": [None, None, feature_count(bands)],
+        "style": [len(spec.styles)],
+    }
+    outputs: dict[str, list[int | None]] = {
+        "ratios": [None, None, excitations, bands],
+        "dynamics": [None, None, 2],
+        "body": [spec.body_points],
+    }
+    for state in spec.states:
+        if any(not 1 <= size <= 2**20 for size in state.shape) or int(np.prod(state.shape)) > 2**22:
+            raise DuendeError(f"{name}: state {state.name!r} of shape {state.shape} is out of bounds")
+        inputs[state.name] = [None, *state.shape]
+        outputs[f"{state.name}_next"] = [None, *state.shape]
+    for label, wanted, values in (
+        ("input", inputs, model.graph.input),
+        ("output", outputs, model.graph.output),
+    ):
+        found = {value.name: value.type.tensor_type for value in values}
+        if set(found) != set(wanted):
+            odd = sorted(set(found) ^ set(wanted))
+            raise DuendeError(f"{name}: {label}s of graph and spec differ: {', '.join(odd)}")
+        for key, shape in wanted.items():
+            tensor = found[key]
+            dims = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
+            if tensor.elem_type != onnx.TensorProto.FLOAT or dims != shape:
+                raise DuendeError(f"{name}: {label} {key!r} has shape {dims}, the spec wants {shape} of float32")
+
+
+def _snr_db(reference: Float32, answer: Float32) -> float:
+    wanted, got = reference.astype(np.float64), answer.astype(np.float64)
+    error = float(np.sum((wanted - got) ** 2))
+    power = float(np.sum(wanted**2))
+    if not np.isfinite(error):
+        return -np.inf
+    return float(10.0 * np.log10((power + 1e-30) / (error + 1e-30)))
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,55 @@
+"""The contract of everything that can sit in a slot of the chain."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from .spec import Control
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class StreamSpec:
+    """What a processor is prepared for.
+
+    max_block: most frames a single `process` call brings, a multiple of the processor's quantum.
+    """
+
+    sample_rate: float
+    channels: int
+    max_block: int
+
+
+class Processor(Protocol):
+    """Four verbs: prepare allocates; process neither allocates nor blocks nor raises; reset; latency_samples.
+
+    quantum:         block lengths must be a multiple of it; 1 where any length will do.
+    latency_samples: how much later than the input the output is; fixed after prepare.
+    memory_samples:  how much past input the output depends on, beyond slow averages.
+    tail_samples:    how long output goes on after the input has ended.
+    controls:        what the player may change; `values` [len(controls)] holds their smoothed values, written by the
+                     chain before each call of process.
+    """
+
+    quantum: int
+    latency_samples: int
+    memory_samples: int
+    tail_samples: int
+    controls: Sequence[Control]
+    values: Float32
+
+    def prepare(self, spec: StreamSpec) -> None:
+        """Control thread: allocate for a stream. DuendeError where the stream cannot be served."""
+
+    def process(self, block: Float32, out: Float32) -> None:
+        """Audio thread: block [frames, channels] to out, same shape, never the same memory."""
+
+    def reset(self) -> None:
+        """Either thread while the other rests: forget the past without allocating."""
+
+    def adopt(self, predecessor: "Processor") -> None:
+        """Audio thread: take over slow averages from what this processor replaces, where they mean the same."""

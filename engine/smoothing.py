@@ -1,0 +1,50 @@
+"""Causal FIR smoothing of several slow signals, and straight lines between their values."""
+
+import numpy as np
+import numpy.typing as npt
+
+from .history import History
+
+Float32 = npt.NDArray[np.float32]
+
+
+class FirSmoother:
+    """Weighted mean of the last values of each signal; float32, sums of positive numbers stay positive.
+
+    weights: [length], newest first.
+    """
+
+    def __init__(self, weights: npt.ArrayLike, signals: int, max_push: int) -> None:
+        newest_last = np.asarray(weights, dtype=np.float64)[::-1]
+        length = len(newest_last)
+        self._length = length
+        # One more result than pushed values: the one just before them.
+        self.history = History(signals, length + 1, max_push)
+        self._toeplitz = np.zeros((length + max_push, max_push + 1), dtype=np.float32)
+        for column in range(max_push + 1):
+            self._toeplitz[column : column + length, column] = newest_last
+        self._smooth = np.zeros((signals, max_push + 1), dtype=np.float32)
+
+    def process(self, values: Float32) -> Float32:
+        """Smoothed values [signals, 1 + n] before and after each of values [signals, n]; valid until the next call."""
+        count = values.shape[1]
+        self.history.push(values)
+        smooth = self._smooth[:, : count + 1]
+        window = self.history.last(self._length + count)
+        np.matmul(window, self._toeplitz[: self._length + count, : count + 1], out=smooth)
+        return smooth
+
+    def reset(self) -> None:
+        """Back to zeros."""
+        self.history.reset()
+
+
+def interpolate(ends: Float32, rise: Float32, difference: Float32, out: Float32) -> None:
+    """Draw straight lines through ends [..., 1 + n] into out [..., n, width], rise [width] going up to 1.
+
+    difference [..., n, 1] is scratch.
+    """
+    low = ends[..., :-1, None]
+    np.subtract(ends[..., 1:, None], low, out=difference)
+    np.multiply(difference, rise, out=out)
+    np.add(out, low, out=out)

@@ -1,0 +1,138 @@
+"""What a model file says of itself: the JSON kept under the metadata key `duende` of an .onnx file."""
+
+import base64
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from .. import DuendeError
+
+Float32 = npt.NDArray[np.float32]
+
+METADATA_KEY = "duende"
+FORMAT = 1
+OPSET = 18
+
+
+class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A small float32 array: its shape, and its little-endian bytes in base64."""
+
+    shape: list[int]
+    data: str
+
+    @classmethod
+    def pack(cls, array: npt.ArrayLike) -> "Tensor":
+        values = np.ascontiguousarray(array, dtype="<f4")
+        return cls(list(values.shape), base64.b64encode(values.tobytes()).decode("ascii"))
+
+    def unpack(self) -> Float32:
+        """The array; ValueError if bytes and shape disagree."""
+        values = np.frombuffer(base64.b64decode(self.data, validate=True), dtype="<f4")
+        return values.reshape(self.shape).astype(np.float32)
+
+
+class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A short input and the answer that a sound installation gives to it, from initial states.
+
+    features [1, frames, features]; style [styles]; ratios [1, frames, excitations, bands]; dynamics [1, frames, 2].
+    """
+
+    features: Tensor
+    style: Tensor
+    ratios: Tensor
+    dynamics: Tensor
+
+
+class Sizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """STFT sizes in samples, for the rate class of 44.1 and 48 kHz."""
+
+    analysis: int
+    synthesis: int
+    hop: int
+
+
+class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tensor carried from run to run: input `name`, output `name`_next, shape [channels, *shape]."""
+
+    name: str
+    shape: list[int]
+    initial: float = 0.0
+
+
+class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A value that the player may change; unit, range and default in the player's terms."""
+
+    name: str
+    unit: str
+    minimum: float
+    maximum: float
+    default: float
+    curve: str = "linear"
+
+
+class Clip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A recording that a style was made from."""
+
+    title: str
+    author: str = "unknown"
+    licence: str = "unknown"
+    source: str = ""
+    seconds: float = 0.0
+
+
+class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a model came to be."""
+
+    clips: list[Clip]
+    teacher: str
+    content: str
+    losses: dict[str, float]
+    steps: int
+    seed: int
+    made_with: str
+    created: str
+    licence: str = "unknown"
+
+
+class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything the engine must know to run a model, and a person to trust it."""
+
+    format: int
+    kind: str
+    name: str
+    law: str
+    sample_rate: float
+    sizes: Sizes
+    bands: int
+    excitations: list[str]
+    states: list[State]
+    controls: list[Control]
+    styles: list[str]
+    body_points: int
+    body_top_hz: float
+    latency_samples: int
+    receptive_field_frames: int
+    provenance: Provenance
+    quality: dict[str, float]
+    golden: Golden
+
+    def encode(self) -> str:
+        """As JSON text."""
+        return msgspec.json.encode(self).decode("utf-8")
+
+
+def decode_spec(text: str, origin: str) -> ModelSpec:
+    """Read a spec; DuendeError names the field that does not fit."""
+    try:
+        version: Any = msgspec.json.decode(text)
+        found = version.get("format") if isinstance(version, dict) else None
+        if found != FORMAT:
+            raise DuendeError(
+                f"{origin}: model format {found!r}, this version of duende reads {FORMAT}; "
+                f"make the model again or use a matching version"
+            )
+        return msgspec.json.decode(text, type=ModelSpec)
+    except msgspec.DecodeError as error:
+        raise DuendeError(f"{origin}: the metadata {METADATA_KEY!r} is damaged: {error}") from error

@@ -1,0 +1,144 @@
+"""A distilled spectral style as a processor: excitations, short-time spectra, student, body and follower."""
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import DuendeError
+from .body import TAPS, Body
+from .convolver import Convolver
+from .excitation import Excitations
+from .follower import Follower
+from .history import History
+from .mixer import GainLaw, Observer, mixer_bands
+from .model import Model
+from .processor import Processor, StreamSpec
+from .spec import Control
+from .stft import Analysis, Synthesis
+
+Float32 = npt.NDArray[np.float32]
+
+RATES = (44100.0, 48000.0)
+AMOUNT = Control("amount", "", 0.0, 1.0, 1.0)
+
+
+class SpectralProcessor:
+    """Plays one model. Its delay is one hop; silence in gives silence out; amount 0 gives the plain guitar."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.sizes = sizes = model.sizes
+        self.quantum = self.latency_samples = sizes.hop
+        self.memory_samples = sizes.analysis + model.spec.receptive_field_frames * sizes.hop
+        self.tail_samples = sizes.analysis + TAPS
+        styles = model.spec.styles if len(model.spec.styles) > 1 else []
+        self.controls = [AMOUNT] + [
+            Control(style, "", 0.0, 1.0, 1.0 if index == 0 else 0.0) for index, style in enumerate(styles)
+        ]
+        self.values = np.array([control.default for control in self.controls], dtype=np.float32)
+
+    def prepare(self, spec: StreamSpec) -> None:
+        if spec.sample_rate not in RATES:
+            raise DuendeError(
+                f"{self.model.spec.name}: sample rate {spec.sample_rate:g} Hz, styles play at "
+                f"{' or '.join(f'{rate:g}' for rate in RATES)} Hz: set the device to one of them"
+            )
+        sizes, model, channels = self.sizes, self.model.spec, spec.channels
+        most = max(1, spec.max_block // sizes.hop)
+        self._frame_counts = [1 << power for power in range(most.bit_length())]
+        largest = self._frame_counts[-1]
+        bands = mixer_bands(sizes, spec.sample_rate, model.bands)
+        count = len(model.excitations)
+        self._excitations = Excitations(model.excitations, spec.sample_rate, sizes.hop, channels, largest)
+        self._analysis = Analysis(sizes, channels * count, largest)
+        self._observer = Observer(bands, sizes, spec.sample_rate, count, channels, largest)
+        self._law = GainLaw(bands, sizes, count, channels, largest)
+        self._synthesis = Synthesis(sizes, channels, largest)
+        self._stream = self.model.start(channels, self._frame_counts)
+        curves = [self.model.body(one) for one in np.eye(len(model.styles), dtype=np.float32)]
+        self._body = Body(np.stack(curves), model.body_top_hz, spec.sample_rate, sizes.hop, bands.pooling, sizes.analysis)
+        self._style = np.full(len(model.styles), np.nan, dtype=np.float32)
+        self._amount = -1.0
+        self._mix_style = np.zeros(len(model.styles), dtype=np.float32)
+        self._settle()
+        self._convolvers = [Convolver(self._body.spectra) for _ in range(channels)]
+        self._follower = Follower(sizes.hop, channels, largest)
+        self._input = np.zeros((channels, largest * sizes.hop), dtype=np.float32)
+        self._spectra = np.zeros((channels, largest, sizes.bins), dtype=np.complex64)
+        self._wet = np.zeros((channels, largest * sizes.hop), dtype=np.float32)
+        self._aligned = History(channels, sizes.hop, largest * sizes.hop)
+        self._swing = np.zeros((channels, largest + 1), dtype=np.float32)
+
+    def process(self, block: Float32, out: Float32) -> None:
+        if self._settle():
+            for convolver in self._convolvers:
+                convolver.fade_to(self._body.spectra)
+        done, hop = 0, self.sizes.hop
+        for frames in reversed(self._frame_counts):
+            size = frames * hop
+            while len(block) - done >= size:
+                self._advance(block[done : done + size], out[done : done + size], frames)
+                done += size
+
+    def reset(self) -> None:
+        for part in (self._excitations, self._analysis, self._observer, self._synthesis, self._stream):
+            part.reset()
+        for convolver in self._convolvers:
+            convolver.reset()
+        self._follower.reset()
+        self._aligned.reset()
+        self._swing.fill(0.0)
+
+    def adopt(self, predecessor: Processor) -> None:
+        if isinstance(predecessor, SpectralProcessor):
+            self._observer.adopt(predecessor._observer)
+
+    def _settle(self) -> bool:
+        """Take style and amount from the values; True when the body had to change."""
+        amount = min(1.0, max(0.0, float(self.values[0])))
+        style = self._mix_style
+        if len(style) == 1:
+            style[0] = 1.0
+        else:
+            np.maximum(self.values[1:], 0.0, out=style)
+            total = float(style.sum())
+            if total > 1e-6:
+                np.multiply(style, 1.0 / total, out=style)
+            else:
+                style.fill(1.0 / len(style))
+        if amount == self._amount and np.array_equal(style, self._style):
+            return False
+        self._amount = amount
+        self._style[:] = style
+        self._stream.style[:] = style
+        self._body.set(style, amount)
+        return True
+
+    def _advance(self, block: Float32, out: Float32, frames: int) -> None:
+        size = len(block)
+        samples, wet, spectra = self._input[:, :size], self._wet[:, :size], self._spectra[:, :frames]
+        samples[:] = block.T
+        channels = len(samples)
+        excited = self._excitations.process(samples)
+        analysed = self._analysis.process(excited.reshape(-1, size))
+        analysed = analysed.reshape(channels, -1, frames, self.sizes.bins)
+        seen = self._observer.process(analysed, self._excitations.level[:, :frames])
+        stream = self._stream
+        stream.features[frames][:] = seen.features
+        stream.run(frames)
+        dynamics = stream.dynamics[frames]
+        self._law.process(
+            analysed, seen, stream.ratios[frames], dynamics, self._body.band_power, self._amount, spectra
+        )
+        self._synthesis.process(spectra, wet)
+        for channel, convolver in enumerate(self._convolvers):
+            convolver.process(wet[channel], wet[channel])
+
+        # The follower compares what leaves now with the input one hop ago.
+        swing = self._swing[:, : frames + 1]
+        np.subtract(dynamics[:, :, 1], 1.0, out=swing[:, 1:])
+        np.multiply(swing[:, 1:], seen.swing, out=swing[:, 1:])
+        self._aligned.push(samples)
+        aligned = self._aligned.last(size, skip=self.sizes.hop)
+        self._follower.process(aligned, swing[:, :-1], self._amount, wet)
+        self._swing[:, 0] = swing[:, frames]
+        out.T[:] = wet

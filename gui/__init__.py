@@ -1,0 +1,1 @@
+"""The GUI: an OSC client like any other (extra `gui`)."""

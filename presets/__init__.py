@@ -1,0 +1,1 @@
+"""The preset format, the library on disk and the factory presets."""

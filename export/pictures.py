@@ -1,5 +1,4 @@
-"""Pictures of sounds: stacked log-frequency spectrograms in one PNG, on one time axis and one colour scale.
-scale."""
+"""Pictures of sounds: stacked log-frequency spectrograms in one PNG, on one time axis and one scale."""
 
 import itertools
 from pathlib import Path

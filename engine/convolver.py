@@ -37,7 +37,8 @@ class Convolver:
         self._size = size = bins - 1
         self._response = response.copy()
         self._incoming = response.copy()
-        self._fading = False
+        self._wanted = response.copy()
+        self._fading = self._waiting = False
         # Spectra of past partitions, newest first from _head; stored twice so that a window never wraps.
         self._spectra = np.zeros((2 * self._count, bins), dtype=np.complex64)
         self._head = 0
@@ -52,11 +53,14 @@ class Convolver:
         self._ramp = (np.arange(1, size + 1, dtype=np.float32)) / size
 
     def fade_to(self, response: Complex64) -> None:
-        """Take another response of the same shape; the next partition's worth of output crossfades to it."""
-        self._incoming[:] = response
-        self._fading = True
-        np.multiply(self._incoming[1:], self._past(), out=self._products[1:])
-        np.sum(self._products[1:], axis=0, out=self._incoming_tail)
+        """Take another response of the same shape; the next whole partition of output crossfades to it.
+
+        Between partitions that begins at once, inside one (where a fade may be under way) after it.
+        """
+        self._wanted[:] = response
+        self._waiting = True
+        if not self._filled:
+            self._begin_fade()
 
     def process(self, block: Float32, out: Float32) -> None:
         """Convolve block [n] into out [n]; they may be the same array."""
@@ -68,9 +72,9 @@ class Convolver:
 
     def reset(self) -> None:
         """Back to silence; a pending response is taken at once."""
-        if self._fading:
-            self._response[:] = self._incoming
-            self._fading = False
+        if self._fading or self._waiting:
+            self._response[:] = self._wanted
+            self._fading = self._waiting = False
         for state in (self._spectra, self._pair, self._tail, self._incoming_tail):
             state.fill(0.0)
         self._filled = 0
@@ -78,6 +82,12 @@ class Convolver:
     def _past(self) -> Complex64:
         """Spectra of the completed partitions, newest first, aligned with response[1:]."""
         return self._spectra[self._head : self._head + self._count - 1]
+
+    def _begin_fade(self) -> None:
+        self._incoming[:] = self._wanted
+        self._fading, self._waiting = True, False
+        np.multiply(self._incoming[1:], self._past(), out=self._products[1:])
+        np.sum(self._products[1:], axis=0, out=self._incoming_tail)
 
     def _advance(self, block: Float32, out: Float32) -> None:
         size, filled = self._size, self._filled
@@ -125,3 +135,5 @@ class Convolver:
         if count > 1:
             np.multiply(self._response[1:], self._past(), out=self._products[1:])
             np.sum(self._products[1:], axis=0, out=self._tail)
+        if self._waiting:
+            self._begin_fade()

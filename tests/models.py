@@ -1,0 +1,189 @@
+"""Tiny model files made on the spot, sound or hostile, through the very code that writes real ones."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+
+from duende.engine.excitation import NAMES, pre_emphasis
+from duende.engine.mixer import feature_count
+from duende.engine.model import Model, load_model
+from duende.engine.spec import METADATA_KEY, Golden, ModelSpec, Provenance, Sizes, Tensor
+from duende.engine.stft import DEFAULT_SIZES, StftSizes
+from duende.export.graph import Block, Weights, build_graph, receptive_field, save_graph, states
+
+Float32 = npt.NDArray[np.float32]
+
+BANDS = 48
+POINTS = 513
+TOP_HZ = 24000.0
+DRY_ONLY = (0.0, -60.0, -60.0, -60.0, -60.0)
+MIXED = (0.0, -3.5, -2.5, -2.5, -2.5)
+
+
+def de_emphasis_body(points: int = POINTS, cut_hz: float | None = None) -> Float32:
+    """Natural-log magnitude [1, points] that undoes the pre-emphasis; above cut_hz it falls to -100 dB."""
+    frequency = np.linspace(0.0, TOP_HZ, points)
+    curve = -np.log(np.abs(1.0 - pre_emphasis(48000.0) * np.exp(-2j * np.pi * frequency / 48000.0)))
+    if cut_hz is not None:
+        fall = np.clip(np.log2(np.maximum(frequency, 1.0) / cut_hz) / 0.5, 0.0, 1.0)
+        curve = curve - 11.5 * fall
+    return np.asarray(curve[None], dtype=np.float32)
+
+
+def tiny_weights(
+    seed: int = 0,
+    *,
+    width: int = 16,
+    bands: int = BANDS,
+    excitations: int = len(NAMES),
+    dilations: Sequence[int] = (1, 2),
+    styles: int = 1,
+    levels: Sequence[float] = MIXED,
+    moves: float = 0.05,
+    body: Float32 | None = None,
+) -> Weights:
+    """Seeded weights. levels: log gain of each excitation; moves: how far the network moves the gains."""
+    rng = np.random.default_rng(seed)
+    features = feature_count(bands)
+
+    def draw(*shape: int) -> Float32:
+        scale = np.sqrt(shape[-2]) if len(shape) > 1 else 1.0
+        return np.asarray(rng.standard_normal(shape) / scale, dtype=np.float32)
+
+    blocks = [
+        Block(
+            taps=0.5 * draw(3, width),
+            into=draw(width, width),
+            bias=0.1 * draw(width),
+            out=0.3 * draw(width, width),
+            scale=1.0 + 0.1 * draw(styles, width),
+            shift=0.1 * draw(styles, width),
+            dilation=dilation,
+        )
+        for dilation in dilations
+    ]
+    columns = excitations * bands
+    base = np.repeat(np.asarray(levels[:excitations], dtype=np.float32), bands)[None].repeat(styles, axis=0)
+    curves = de_emphasis_body() if body is None else body
+    return Weights(
+        first=draw(3, features, width),
+        first_bias=0.1 * draw(width),
+        blocks=blocks,
+        last=moves * draw(width, columns + 1),
+        last_bias=np.zeros(columns + 1, dtype=np.float32),
+        base=base,
+        gamma=np.ones(styles, dtype=np.float32),
+        body=curves if len(curves) == styles else np.repeat(curves, styles, axis=0),
+        ratio_bound=2.2,
+        swing_bound=0.7,
+    )
+
+
+def build(
+    weights: Weights,
+    *,
+    bands: int = BANDS,
+    excitations: Sequence[str] = NAMES,
+    sizes: StftSizes = DEFAULT_SIZES,
+    golden_features: Float32 | None = None,
+) -> tuple[onnx.ModelProto, ModelSpec]:
+    """Graph and spec that belong together; the golden pair is what ONNX Runtime answers."""
+    graph = build_graph(weights, len(excitations), bands)
+    features = feature_count(bands)
+    carried = states(weights, features)
+    styles = len(weights.gamma)
+    if golden_features is None:
+        golden_features = np.random.default_rng(1).standard_normal((1, 12, features)).astype(np.float32)
+    style = np.full(styles, 1.0 / styles, dtype=np.float32)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), options)
+    feeds = {"features": golden_features, "style": style}
+    feeds |= {state.name: np.zeros((1, *state.shape), dtype=np.float32) for state in carried}
+    ratios, dynamics = session.run(["ratios", "dynamics"], feeds)
+    spec = ModelSpec(
+        format=1,
+        kind="mixer",
+        name="tiny",
+        law="mixer@1",
+        sample_rate=48000.0,
+        sizes=Sizes(sizes.analysis, sizes.synthesis, sizes.hop),
+        bands=bands,
+        excitations=list(excitations),
+        states=carried,
+        controls=[],
+        styles=[f"style{index}" for index in range(styles)],
+        body_points=weights.body.shape[1],
+        body_top_hz=TOP_HZ,
+        latency_samples=sizes.hop,
+        receptive_field_frames=receptive_field(weights),
+        provenance=Provenance([], "none", "none", {}, 0, 0, "tests", "2000-01-01"),
+        quality={},
+        golden=Golden(*(Tensor.pack(array) for array in (golden_features, style, ratios, dynamics))),
+    )
+    return graph, spec
+
+
+def write_model(path: Path, weights: Weights | None = None, **options: Any) -> Path:
+    """Write a model file (by default with all excitations and some network) and return its path."""
+    graph, spec = build(tiny_weights() if weights is None else weights, **options)
+    path.write_bytes(save_graph(graph, spec))
+    return path
+
+
+def tiny_model(folder: Path, weights: Weights | None = None, **options: Any) -> Model:
+    """Write and load one."""
+    return load_model(write_model(folder / "tiny.onnx", weights, **options))
+
+
+def dry_model(folder: Path, **options: Any) -> Model:
+    """Only the dry excitation, and next to no network: quick, and the plain guitar at amount 0."""
+    weights = tiny_weights(width=4, excitations=1, dilations=(1,), levels=DRY_ONLY, moves=0.0)
+    return tiny_model(folder, weights, excitations=("dry@1",), **options)
+
+
+def dark_model(folder: Path, **options: Any) -> Model:
+    """Dry sound through a body that lets nothing above 3 kHz through: a sine stays a sine at every amount."""
+    body = de_emphasis_body(cut_hz=2000.0)
+    weights = tiny_weights(width=4, excitations=1, dilations=(1,), levels=(0.0,), moves=0.0, body=body)
+    return tiny_model(folder, weights, excitations=("dry@1",), **options)
+
+
+HOSTILE = ("huge ratios", "tiny ratios", "huge level", "not a number", "huge body", "body of no numbers")
+
+
+def hostile_model(folder: Path, kind: str) -> Model:
+    """A file that loads, golden pair and all, and misbehaves on sound; kind is one of HOSTILE."""
+    weights = tiny_weights(width=4, dilations=(1,))
+    silent = np.zeros((1, 4, feature_count(BANDS)), dtype=np.float32)
+    if kind == "huge ratios":
+        weights.base[:] = 1e30
+    elif kind == "tiny ratios":
+        weights.base[:] = -1e30
+    elif kind == "huge level":
+        weights.gamma[:] = 1e30
+    elif kind == "not a number":
+        # Infinite minus infinite as soon as there is sound; the golden pair knows only silence.
+        weights.first[:] = np.where(weights.first > 0.0, 3e38, -3e38)
+    elif kind == "huge body":
+        weights.body[:] = 80.0
+    elif kind == "body of no numbers":
+        weights.body[:] = np.nan
+    else:
+        raise ValueError(kind)
+    return tiny_model(folder, weights, golden_features=silent)
+
+
+def with_metadata(graph: onnx.ModelProto, text: str | None) -> bytes:
+    """The file's bytes with another text, or none, under the metadata key."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(graph)
+    del changed.metadata_props[:]
+    if text is not None:
+        changed.metadata_props.add(key=METADATA_KEY, value=text)
+    return bytes(changed.SerializeToString())

@@ -1,0 +1,154 @@
+"""What distillation asks of a student: the style's statistics, and guards for what belongs to the player.
+
+Audio is float [batch, samples] at 48 kHz, content and output aligned to the sample. Each guard is 0 when the output
+keeps what it guards; floors lie inside roots and logarithms, so silence makes no infinite gradients.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+SEMITONES = (40, 100)
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """How much each term counts; the style terms are ratios to the matched EQ on the training content."""
+
+    gram: float = 1.5
+    envelope: float = 1.0
+    chroma: float = 3.0
+    onset: float = 2.5
+    loudness: float = 1.5
+    tonality: float = 1.0
+    spectrum: float = 0.2
+    noise: float = 0.2
+    roughness: float = 0.02
+
+
+class _Frames(nn.Module):
+    """Hann magnitude spectra [batch, frames, bins], frames wholly inside the audio."""
+
+    window: Tensor
+
+    def __init__(self, n_fft: int, hop: int) -> None:
+        super().__init__()
+        self.n_fft, self.hop = n_fft, hop
+        window = torch.hann_window(n_fft)
+        self.register_buffer("window", window / window.sum())
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Power [batch, frames, bins]."""
+        spectrum = torch.fft.rfft(audio.unfold(-1, self.n_fft, self.hop) * self.window)
+        return torch.view_as_real(spectrum).square().sum(dim=-1)
+
+
+def correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Pearson correlation over the last axis."""
+    a = first - first.mean(dim=-1, keepdim=True)
+    b = second - second.mean(dim=-1, keepdim=True)
+    return (a * b).sum(dim=-1) / torch.sqrt(a.square().sum(dim=-1) * b.square().sum(dim=-1) + 1e-8)
+
+
+class PitchGuard(nn.Module):
+    """1 - cosine between the played and the heard semitones, where the player is loud.
+
+    Spectral peaks (log spectrum above its mean over about an octave) of a long window, gathered by semitone and,
+    folded, by pitch class.
+    """
+
+    gather: Tensor
+    around: Tensor
+
+    def __init__(self, sample_rate: float = 48000.0, n_fft: int = 8192, hop: int = 2048) -> None:
+        super().__init__()
+        self.frames = _Frames(n_fft, hop)
+        hz = np.arange(n_fft // 2 + 1) * sample_rate / n_fft
+        pitch = 69.0 + 12.0 * np.log2(np.maximum(hz, 1.0) / 440.0)
+        self.low = int(np.searchsorted(pitch, SEMITONES[0] - 0.5))
+        self.high = int(np.searchsorted(pitch, SEMITONES[1] + 0.5))
+        pitch = pitch[self.low : self.high]
+        notes = np.arange(SEMITONES[0], SEMITONES[1] + 1)
+        triangles = np.maximum(0.0, 1.0 - np.abs(pitch[:, None] - notes[None, :]))
+        around = np.exp(-0.5 * ((pitch[:, None] - pitch[None, :]) / 5.0) ** 2)
+        self.register_buffer("gather", torch.from_numpy(triangles / np.sqrt(triangles.sum(0) + 1e-3)).float())
+        # The local mean is taken on a coarse grid: every eighth bin is enough for a smooth curve.
+        coarse = around[:, ::8] / around[:, ::8].sum(axis=1, keepdims=True)
+        self.register_buffer("around", torch.from_numpy(coarse).float())
+
+    def notes(self, audio: Tensor) -> Tensor:
+        """Strength of each semitone [batch, frames, semitones]."""
+        power = self.frames(audio)[..., self.low : self.high]
+        log = 0.5 * torch.log(power + 1e-10)
+        mean = nn.functional.avg_pool1d(log, 8, 8, ceil_mode=True) @ self.around[:, : -(-log.shape[-1] // 8)].T
+        peaks = torch.relu(log - mean - 0.3)
+        return peaks @ self.gather
+
+    def forward(self, played: Tensor, weight: Tensor, output: Tensor) -> Tensor:
+        heard = self.notes(output)
+        near = nn.functional.cosine_similarity(played, heard, dim=-1, eps=1e-4)
+        folded = nn.functional.cosine_similarity(self._fold(played), self._fold(heard), dim=-1, eps=1e-4)
+        return (weight * (1.0 - 0.4 * near - 0.6 * folded)).sum() / (weight.sum() + 1e-6)
+
+    def weight(self, audio: Tensor) -> Tensor:
+        """Level weight of each frame [batch, frames]."""
+        level = self.frames(audio).sum(dim=-1)
+        return torch.sqrt(level / (level.mean(dim=-1, keepdim=True) + 1e-12) + 1e-6)
+
+    @staticmethod
+    def _fold(notes: Tensor) -> Tensor:
+        octaves = notes.shape[-1] // 12
+        return notes[..., : 12 * octaves].unflatten(-1, (octaves, 12)).sum(dim=-2)
+
+
+class OnsetGuard(nn.Module):
+    """1 - correlation of the spectral flux (mean rise in dB over mel-like bands) of content and output."""
+
+    bank: Tensor
+
+    def __init__(self, bank: np.ndarray[tuple[int, int], np.dtype[np.float32]], n_fft: int = 2048, hop: int = 512) -> None:
+        super().__init__()
+        self.frames = _Frames(n_fft, hop)
+        self.register_buffer("bank", torch.from_numpy(bank))
+
+    def flux(self, audio: Tensor) -> Tensor:
+        """Spectral flux [batch, frames - 1] in nepers."""
+        power = self.frames(audio)[..., : len(self.bank)] @ self.bank
+        peak = power.amax(dim=(1, 2), keepdim=True)
+        level = torch.log(power + 1e-8 * peak + 1e-14)
+        return torch.relu(level[:, 1:] - level[:, :-1]).mean(dim=-1)
+
+    def forward(self, played: Tensor, output: Tensor) -> Tensor:
+        heard = self.flux(output)
+        plain = correlation(played, heard)
+        soft = correlation(torch.sqrt(played + 0.05), torch.sqrt(heard + 0.05))
+        return (1.0 - 0.5 * plain - 0.5 * soft).mean()
+
+
+def log_level(audio: Tensor, frame: int = 2048) -> Tensor:
+    """Log RMS [batch, frames] of non-overlapping frames."""
+    return 0.5 * torch.log(audio.unfold(-1, frame, frame).square().mean(dim=-1) + 1e-8)
+
+
+class Tonality(nn.Module):
+    """How steady the fine structure of the spectrum is: its correlation with that some 85 ms later, per zone."""
+
+    ZONES_HZ = (100.0, 400.0, 1000.0, 2500.0, 6000.0)
+
+    def __init__(self, sample_rate: float = 48000.0, n_fft: int = 4096, hop: int = 2048) -> None:
+        super().__init__()
+        self.frames = _Frames(n_fft, hop)
+        self.edges = [round(hz * n_fft / sample_rate) for hz in self.ZONES_HZ]
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Correlations [batch, zones]."""
+        log = 0.5 * torch.log(self.frames(audio)[..., : self.edges[-1] + 16] + 1e-10)
+        smooth = nn.functional.avg_pool1d(log, 25, 1, 12, count_include_pad=False)
+        fine = log - smooth
+        zones = []
+        for low, high in zip(self.edges[:-1], self.edges[1:], strict=True):
+            part = fine[..., low:high]
+            zones.append(correlation(part[:, 2:], part[:, :-2]).mean(dim=-1))
+        return torch.stack(zones, dim=-1)

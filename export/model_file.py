@@ -1,0 +1,117 @@
+"""From a distilled student to a model file, refused where ONNX Runtime and torch disagree."""
+
+import datetime
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from .. import DuendeError, __version__
+from ..engine.mixer import feature_count
+from ..engine.model import load_model
+from ..engine.spec import FORMAT, Clip, Golden, ModelSpec, Provenance, Sizes, Tensor
+from ..engine.stft import StftSizes
+from . import graph
+from .distill import BODY_TOP_HZ, Distilled
+from .student import Student
+
+Float32 = npt.NDArray[np.float32]
+
+GOLDEN_FRAMES = 16
+MATCH_SNR_DB = 90.0
+
+
+def provenance(
+    clips: Sequence[Clip], content: str, losses: dict[str, float], steps: int, seed: int, licence: str
+) -> Provenance:
+    """Provenance with this program's version and today's date."""
+    return Provenance(
+        clips=list(clips),
+        teacher="none (statistics of the clip)",
+        content=content,
+        losses=losses,
+        steps=steps,
+        seed=seed,
+        made_with=f"duende {__version__}",
+        created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        licence=licence,
+    )
+
+
+def model_bytes(
+    distilled: Distilled,
+    name: str,
+    styles: Sequence[str],
+    sizes: StftSizes,
+    sample_rate: float,
+    origin: Provenance,
+    quality: dict[str, float],
+) -> bytes:
+    """The finished .onnx file; DuendeError if it does not answer as the student does."""
+    student = distilled.student.eval()
+    config = student.config
+    weights = student.weights(np.atleast_2d(distilled.body))
+    generator = np.random.default_rng(origin.seed)
+    features = generator.standard_normal((1, GOLDEN_FRAMES, feature_count(config.bands))).astype(np.float32)
+    style = np.full(len(styles), 1.0 / len(styles), dtype=np.float32)
+    ratios, dynamics = _ask(student, features, style)
+    spec = ModelSpec(
+        format=FORMAT,
+        kind="mixer",
+        name=name,
+        law="mixer@1",
+        sample_rate=float(sample_rate),
+        sizes=Sizes(sizes.analysis, sizes.synthesis, sizes.hop),
+        bands=config.bands,
+        excitations=list(config.excitations),
+        states=graph.states(weights, feature_count(config.bands)),
+        controls=[],
+        styles=list(styles),
+        body_points=weights.body.shape[1],
+        body_top_hz=BODY_TOP_HZ,
+        latency_samples=sizes.latency_samples,
+        receptive_field_frames=graph.receptive_field(weights),
+        provenance=origin,
+        quality=quality,
+        golden=Golden(*(Tensor.pack(part) for part in (features, style, ratios, dynamics))),
+    )
+    data = graph.save_graph(graph.build_graph(weights, len(config.excitations), config.bands), spec)
+    check_export(data, name, student)
+    return data
+
+
+def check_export(data: bytes, name: str, student: Student) -> None:
+    """Run the file as the engine does, frame by frame, against the student on a longer input than the golden pair.
+
+    DuendeError where they differ by more than MATCH_SNR_DB allows, or where the file is not accepted.
+    """
+    frames = 2 * student.config.receptive_field
+    generator = np.random.default_rng(len(data))
+    features = generator.standard_normal((1, frames, feature_count(student.config.bands))).astype(np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name}.onnx"
+        path.write_bytes(data)
+        stream = load_model(path).start(1, [1])
+        got = []
+        for frame in range(frames):
+            stream.features[1][:] = features[:, frame : frame + 1]
+            stream.run(1)
+            got.append(np.concatenate([stream.ratios[1].reshape(1, -1), stream.dynamics[1].reshape(1, -1)], axis=1))
+    ratios, dynamics = _ask(student, features, stream.style)
+    wanted = np.concatenate([ratios.reshape(frames, -1), dynamics.reshape(frames, -1)], axis=1)
+    error = np.sum((np.concatenate(got) - wanted).astype(np.float64) ** 2)
+    snr_db = 10.0 * np.log10((np.sum(wanted.astype(np.float64) ** 2) + 1e-30) / (error + 1e-30))
+    if not snr_db >= MATCH_SNR_DB:
+        raise DuendeError(
+            f"{name}: the exported graph answers {snr_db:.1f} dB like the student, {MATCH_SNR_DB:g} dB are needed; "
+            f"nothing was written"
+        )
+
+
+@torch.no_grad()
+def _ask(student: Student, features: Float32, style: Float32) -> tuple[Float32, Float32]:
+    ratios, dynamics = student(torch.from_numpy(features), torch.from_numpy(style))
+    return ratios.numpy(), dynamics.numpy()

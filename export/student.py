@@ -1,0 +1,237 @@
+"""The student: a causal dilated-convolution extractor over band features and a FiLM-conditioned decoder to band gains.
+
+Also the differentiable form of everything the engine does with its answer (gain law, overlap-add, body, follower),
+so that training hears exactly what a player will hear.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..engine import follower, mixer
+from ..engine.bands import Bands
+from ..engine.body import N_FFT, minimum_phase
+from ..engine.stft import StftSizes, windows
+from . import graph
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+START_RATIO = {"dry@1": 0.0, "noise@1": -3.5}
+OTHER_START_RATIO = -2.5
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """Sizes and bounds of a student. Bounds and ratios are natural logarithms of amplitude."""
+
+    excitations: tuple[str, ...]
+    bands: int = 48
+    styles: int = 1
+    width: int = 96
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 1, 2)
+    ratio_bound: float = 2.2
+    swing_bound: float = 0.7
+    gamma_range: tuple[float, float] = (0.4, 1.35)
+
+    @property
+    def receptive_field(self) -> int:
+        """Frames that an answer depends on, itself included."""
+        return 1 + (graph.KERNEL - 1) * (1 + sum(self.dilations))
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int, dilation: int, styles: int) -> None:
+        super().__init__()
+        self.dilation = dilation
+        self.taps = nn.Parameter(torch.randn(graph.KERNEL, width) * 0.3)
+        with torch.no_grad():
+            self.taps[-1] += 1.0
+        self.into = nn.Parameter(torch.randn(width, width) / width**0.5)
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.out = nn.Parameter(torch.randn(width, width) * 0.3 / width**0.5)
+        self.scale = nn.Parameter(torch.ones(styles, width))
+        self.shift = nn.Parameter(torch.zeros(styles, width))
+
+    def forward(self, hidden: Tensor, style: Tensor) -> Tensor:
+        span = (graph.KERNEL - 1) * self.dilation
+        padded = functional.pad(hidden, (0, 0, span, 0))
+        frames = hidden.shape[1]
+        mixed = sum(
+            (padded[:, i * self.dilation : i * self.dilation + frames] * self.taps[i] for i in range(graph.KERNEL)),
+            start=torch.zeros(()),
+        )
+        inner = mixed @ self.into + self.bias
+        inner = torch.relu(inner * (style @ self.scale) + style @ self.shift)
+        return hidden + inner @ self.out
+
+
+class Student(nn.Module):
+    """features [batch, frames, features], style [styles] -> ratios [batch, frames, excitations, bands], dynamics."""
+
+    def __init__(self, config: StudentConfig) -> None:
+        super().__init__()
+        self.config = config
+        features = mixer.feature_count(config.bands)
+        outputs = len(config.excitations) * config.bands + 1
+        self.first = nn.Parameter(torch.randn(graph.KERNEL, features, config.width) / (graph.KERNEL * features) ** 0.5)
+        self.first_bias = nn.Parameter(torch.zeros(config.width))
+        self.blocks = nn.ModuleList(_Block(config.width, d, config.styles) for d in config.dilations)
+        self.last = nn.Parameter(torch.zeros(config.width, outputs))
+        self.last_bias = nn.Parameter(torch.zeros(outputs))
+        start = [START_RATIO.get(name, OTHER_START_RATIO) for name in config.excitations]
+        self.base = nn.Parameter(
+            torch.tensor(start).repeat_interleave(config.bands).repeat(config.styles, 1)
+        )
+        self.gamma_raw = nn.Parameter(torch.full((config.styles,), self._gamma_start()))
+
+    def _gamma_start(self) -> float:
+        low, high = self.config.gamma_range
+        share = (1.0 - low) / (high - low)
+        return float(np.log(share / (1.0 - share)))
+
+    def gamma(self) -> Tensor:
+        """Exponent of the level dynamics for each style [styles]."""
+        low, high = self.config.gamma_range
+        return low + (high - low) * torch.sigmoid(self.gamma_raw)
+
+    def forward(self, features: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
+        config = self.config
+        frames = features.shape[1]
+        padded = functional.pad(features, (0, 0, graph.KERNEL - 1, 0))
+        hidden = self.first_bias + sum(
+            (padded[:, i : i + frames] @ self.first[i] for i in range(graph.KERNEL)), start=torch.zeros(())
+        )
+        for block in self.blocks:
+            hidden = block(hidden, style)
+        answer = hidden @ self.last + self.last_bias
+        moves, swing = answer[..., :-1], answer[..., -1:]
+        ratios = config.ratio_bound * torch.tanh(moves / config.ratio_bound) + style @ self.base
+        swing = config.swing_bound * torch.tanh(swing / config.swing_bound)
+        dynamics = torch.cat([swing, (style @ self.gamma()).expand_as(swing)], dim=-1)
+        return ratios.unflatten(-1, (len(config.excitations), config.bands)), dynamics
+
+    def weights(self, body: Float32) -> graph.Weights:
+        """The weights as arrays for `graph.build_graph`, with the bodies [styles, points]."""
+
+        def array(tensor: Tensor) -> Float32:
+            return tensor.detach().cpu().numpy().astype(np.float32)
+
+        blocks = []
+        for block in self.blocks:
+            assert isinstance(block, _Block)
+            parts = (block.taps, block.into, block.bias, block.out, block.scale, block.shift)
+            blocks.append(graph.Block(*(array(part) for part in parts), dilation=block.dilation))
+        return graph.Weights(
+            first=array(self.first),
+            first_bias=array(self.first_bias),
+            blocks=blocks,
+            last=array(self.last),
+            last_bias=array(self.last_bias),
+            base=array(self.base),
+            gamma=array(self.gamma()),
+            body=body,
+            ratio_bound=self.config.ratio_bound,
+            swing_bound=self.config.swing_bound,
+        )
+
+
+class _Mix(torch.autograd.Function):
+    """sum_k (gains_k @ interpolation) X_k without keeping the products for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, gains: Tensor, spectra: Tensor, interpolation: Tensor) -> Tensor:
+        ctx.save_for_backward(spectra, interpolation)
+        bins = gains @ interpolation
+        return torch.einsum("btkf,btkf->btf", bins.to(spectra.dtype), spectra)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        spectra, interpolation = ctx.saved_tensors  # type: ignore[attr-defined]
+        real = torch.view_as_real(grad)[:, :, None]
+        products = (torch.view_as_real(spectra) * real).sum(dim=-1)
+        return products @ interpolation.T, None, None
+
+
+@dataclass
+class Heard:
+    """A batch of content as the engine's observer saw it; float32 tensors, frames aligned.
+
+    spectra complex64 [batch, frames, excitations, bins]; features [batch, past + frames, features]; power and shape
+    [batch, frames, excitations, bands]; level and swing [batch, frames]; aligned [batch, frames * hop], the input
+    one hop late.
+    """
+
+    spectra: Tensor
+    features: Tensor
+    power: Tensor
+    shape: Tensor
+    level: Tensor
+    swing: Tensor
+    aligned: Tensor
+
+
+class Renderer(nn.Module):
+    """The engine's way from answers to sound, differentiable; amount 1.
+
+    body: natural-log magnitude [points] up to top_hz.
+    """
+
+    interpolation: Tensor
+    widths: Tensor
+    response: Tensor
+    window: Tensor
+    taps: Tensor
+
+    def __init__(self, bands: Bands, sizes: StftSizes, sample_rate: float, body: npt.ArrayLike, top_hz: float) -> None:
+        super().__init__()
+        self.sizes, self.bins = sizes, bands.bins
+        curve = np.asarray(body, dtype=np.float64)
+        frequency = np.arange(N_FFT // 2 + 1) * sample_rate / N_FFT
+        taps = minimum_phase(np.interp(frequency, np.linspace(0.0, top_hz, len(curve)), curve))
+        power = np.abs(np.fft.rfft(taps, N_FFT)) ** 2
+        bins = np.arange(bands.bins) * sample_rate / sizes.analysis
+        self.register_buffer("interpolation", torch.from_numpy(bands.interpolation))
+        self.register_buffer("widths", torch.from_numpy(mixer.band_widths(bands, sizes)).float())
+        self.register_buffer("response", torch.from_numpy(np.interp(bins, frequency, power) @ bands.pooling).float())
+        self.register_buffer("window", torch.from_numpy(windows(sizes)[1]).float())
+        self.register_buffer("taps", torch.from_numpy(taps).float())
+
+    def gains(self, heard: Heard, ratios: Tensor, dynamics: Tensor) -> tuple[Tensor, Tensor]:
+        """Band gains and predicted band energies [batch, frames, excitations, bands], law `mixer@1`."""
+        log_gain = (ratios - heard.shape.clamp(*mixer.SHAPE_RANGE)).clamp(*mixer.GAIN_RANGE)
+        energy = torch.exp(2.0 * log_gain) * heard.power
+        predicted = (energy.sum(dim=2) * (self.widths * self.response)).sum(dim=-1)
+        common = heard.level + (dynamics[..., 1] - 1.0) * heard.swing + dynamics[..., 0]
+        common = common - 0.5 * torch.log(predicted + mixer.LEVEL_FLOOR**2)
+        common = common.clamp(*mixer.COMMON_RANGE)
+        return torch.exp(log_gain + common[..., None, None]), energy
+
+    def forward(self, heard: Heard, gains: Tensor, dynamics: Tensor) -> Tensor:
+        """Sound [batch, frames * hop], one hop late like heard.aligned."""
+        hop = self.sizes.hop
+        spectra: Tensor = _Mix.apply(gains, heard.spectra, self.interpolation)
+        full = functional.pad(spectra, (0, self.sizes.bins - self.bins))
+        pairs = torch.fft.irfft(full, self.sizes.analysis)[..., -2 * hop :] * self.window
+        wet = (pairs[..., :hop] + functional.pad(pairs[..., hop:], (0, 0, 1, 0))[:, :-1]).flatten(1)
+        length = wet.shape[1] + len(self.taps)
+        n_fft = 1 << (length - 1).bit_length()
+        wet = torch.fft.irfft(torch.fft.rfft(wet, n_fft) * torch.fft.rfft(self.taps, n_fft), n_fft)[:, : wet.shape[1]]
+        return wet * self._follow(heard, dynamics, wet)
+
+    def _follow(self, heard: Heard, dynamics: Tensor, wet: Tensor) -> Tensor:
+        hop = self.sizes.hop
+        hops = follower.WINDOW_SAMPLES // hop
+        both = torch.stack([heard.aligned, wet]).unflatten(-1, (-1, hop)).square().mean(dim=-1)
+        levels = functional.pad(both, (hops - 1, 0)).unfold(-1, hops, 1).mean(dim=-1)
+        levels = torch.log(levels + follower.POWER_FLOOR)
+        swing = functional.pad((dynamics[..., 1] - 1.0) * heard.swing, (1, 0))[:, :-1]
+        target = 0.5 * (levels[0] - levels[1]) + swing
+        gains = torch.exp(follower.STRENGTH * target.clamp(-follower.REACH, follower.REACH))
+        before = functional.pad(gains, (1, 0), value=1.0)[:, :-1]
+        rise = torch.arange(1, hop + 1, device=gains.device, dtype=gains.dtype) / hop
+        return (before[..., None] + (gains - before)[..., None] * rise).flatten(1)

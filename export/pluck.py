@@ -7,6 +7,7 @@ two small tables of complex powers instead of n x K exponentials. Loads numpy an
 """
 
 import enum
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -120,6 +121,7 @@ _OPEN_STRINGS = (40, 45, 50, 55, 59, 64)
 _HIGHEST_HZ = 12000.0
 _MODES = 140
 _ROW = 512
+_BATCH = 8
 _QUIET_NEPERS = 10.0
 _RELEASE_SECONDS = 0.3
 
@@ -144,15 +146,18 @@ def _sum_of_modes(amplitudes: Complex128, poles: Complex128, count: int) -> Floa
 
     exp(p (a R + b)) = exp(p a R) exp(p b): one table over rows a, one over columns b, and a matrix product.
     """
-    out = np.zeros((-(-count // _ROW), _ROW))
+    batches = -(-count // (_BATCH * _ROW))
+    out = np.zeros((batches, _BATCH, _ROW))
+    starts = _ROW * np.arange(batches * _BATCH).reshape(batches, _BATCH, 1)
     order = np.argsort(-poles.real)
     # In groups of like decay: a group stops where its slowest mode has died.
     for group in np.array_split(order, max(1, len(order) // 24)):
         z = poles[group]
-        rows = min(len(out), int(_QUIET_NEPERS / (-z.real.max() * _ROW)) + 1)
-        left = amplitudes[group] * np.exp(np.arange(rows)[:, None] * _ROW * z)
+        used = min(batches, int(_QUIET_NEPERS / (-z.real.max() * _ROW * _BATCH)) + 1)
+        left = amplitudes[group] * np.exp(starts[:used] * z)
         right = np.exp(z[:, None] * np.arange(_ROW))
-        out[:rows] += np.hstack((left.real, left.imag)) @ np.vstack((right.imag, right.real))
+        # A batch is small enough for the matrix library to stay on this thread: the corpus runs two of them.
+        out[:used] += np.concatenate((left.real, left.imag), axis=2) @ np.vstack((right.imag, right.real))
     return np.asarray(out.ravel()[:count])
 
 
@@ -226,14 +231,20 @@ def _string(note: Note, instrument: Instrument, sample_rate: float, rng: np.rand
     return np.asarray(scipy.ndimage.map_coordinates(sound, bent[None], order=3, mode="nearest"))
 
 
+@functools.lru_cache(maxsize=8)
+def _click_band(sample_rate: float) -> tuple[Float64, Float64]:
+    numerator, denominator = scipy.signal.butter(1, (900.0, 8000.0), "band", fs=sample_rate)
+    return numerator, denominator
+
+
 def _touch(note: Note, instrument: Instrument, sample_rate: float, rng: np.random.Generator) -> Float64:
     """What the hand adds at the onset: the click of the pick, and the thump of a palm: float64 [samples]."""
     time = np.arange(round(0.06 * sample_rate)) / sample_rate
     sound = np.zeros(len(time))
     if note.articulation is not Articulation.HAMMERED:
         click = rng.standard_normal(len(time)) * np.exp(-time / 0.0022) * (1.0 - np.exp(-time / 0.0004))
-        low, high = scipy.signal.butter(1, (900.0, 8000.0), "band", fs=sample_rate)
-        sound += 2.0 * instrument.pick_noise * note.velocity**1.5 * scipy.signal.lfilter(low, high, click)
+        click = scipy.signal.lfilter(*_click_band(sample_rate), click)
+        sound += 2.0 * instrument.pick_noise * max(note.velocity, 0.0) ** 1.5 * click
     if note.articulation is Articulation.PALM_MUTED:
         thump_hz = rng.uniform(90.0, 140.0)
         sound += 0.25 * note.velocity * np.sin(2.0 * np.pi * thump_hz * time) * np.exp(-time / 0.014)
@@ -250,8 +261,7 @@ def _body_response(instrument: Instrument, sample_rate: float) -> Float64:
         response += decay * hz**-0.3 * np.sin(2.0 * np.pi * hz * time) * np.exp(-decay * time)
     # Above its separate resonances a body is a dense tail.
     tail = generator.standard_normal(len(time)) * np.exp(-time / 0.006)
-    low, high = scipy.signal.butter(1, (600.0, 5000.0), "band", fs=sample_rate)
-    tail = scipy.signal.lfilter(low, high, tail)
+    tail = scipy.signal.lfilter(*scipy.signal.butter(1, (600.0, 5000.0), "band", fs=sample_rate), tail)
     response = response / np.sqrt(np.sum(response**2)) + 0.5 * tail / np.sqrt(np.sum(tail**2))
     return np.asarray(response / np.sqrt(np.sum(response**2)))
 

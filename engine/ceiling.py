@@ -17,6 +17,7 @@ class Ceiling:
         self._top = np.float32(10.0 ** (ceiling_db / 20.0))
         self._knee = np.float32(10.0 ** ((ceiling_db - knee_db) / 20.0))
         self._room = np.float32(self._top - self._knee)
+        self._far = 64.0 * self._room
         self._size = np.zeros((max_block, channels), dtype=np.float32)
         self._over = np.zeros((max_block, channels), dtype=np.float32)
         self._odd = np.zeros((max_block, channels), dtype=np.bool_)
@@ -33,7 +34,8 @@ class Ceiling:
         np.copyto(size, np.float32(0.0), where=odd)
         over = self._over[: len(block)]
         np.subtract(size, self._knee, out=over)
-        np.maximum(over, np.float32(0.0), out=over)
+        # Far above, tanh is 1 whatever the number; a smaller one does not overflow.
+        np.clip(over, np.float32(0.0), self._far, out=over)
         np.minimum(size, self._knee, out=size)
         np.divide(over, self._room, out=over)
         np.tanh(over, out=over)

@@ -20,7 +20,9 @@ Float32 = npt.NDArray[np.float32]
 MAX_QUANTA = 64
 CATCH_UP_QUANTA = 8
 FADE_S = 0.03
+COVER_S = 0.01
 INSANE_LEVEL = 1e6
+LARGEST_JUMP = 2.0
 
 INPUT_GAIN, OUTPUT_GAIN, MIX, BYPASS, AMOUNT = range(5)
 
@@ -58,6 +60,7 @@ class Slot:
         self._state = "playing"
 
     def prepare(self, spec: StreamSpec, bank: ParameterBank, telemetry: Telemetry, max_block: int) -> None:
+        self._settle()
         processor = self.processor
         processor.prepare(spec)
         self._spec, self._bank, self._telemetry, self._max_block = spec, bank, telemetry, max_block
@@ -76,8 +79,12 @@ class Slot:
         # Share of the processor in the output, besides mix and bypass: falls to 0 on a fault, climbs back after it.
         self._trust_at = self._fade_length
         self._resting = 0
+        self._rest_begins = False
+        # The jump to the dry signal is covered by what it jumped from, falling to 0.
         self._last = np.zeros((1, spec.channels), dtype=np.float32)
         self._jump = np.zeros((1, spec.channels), dtype=np.float32)
+        self._cover_length = self._cover_at = max(1, round(COVER_S * spec.sample_rate))
+        self._cover = np.float32(1.0) - _raised_cosine(self._cover_length, max_block)
         self._seen = 0
 
     # -- control thread ------------------------------------------------------------------------------------------
@@ -108,12 +115,21 @@ class Slot:
         return self._state != "playing"
 
     def reset(self) -> None:
+        self._settle()
         self.processor.reset()
         self._history.reset()
         self._trust_at = self._fade_length
+        self._cover_at = self._cover_length
         self._resting = 0
+        self._rest_begins = False
         self._last.fill(0.0)
         self._seen = 0
+
+    def _settle(self) -> None:
+        """End a crossfade at once, at rest."""
+        if self._incoming is not None:
+            self._outgoing, self.processor, self._incoming = self.processor, self._incoming, None
+        self._state = "playing"
 
     # -- audio thread --------------------------------------------------------------------------------------------
 
@@ -124,25 +140,47 @@ class Slot:
         self._seen += count
         self._send_values(self.processor, amount)
         if self._resting > 0:
-            self._resting -= 1
-            if not self._resting:
-                self.processor.reset()
-                self._trust_at = 0
-            out.T[:] = self._history.last(count, skip=self._delay)
-            self._last[:] = out[-1:]
-            return
-        self.processor.process(block, out)
-        sane = self._sane(out)
-        if self._state != "playing":
-            self._succeed(block, out, amount)
-            sane = sane and self._sane(out)
-        self._blend(out, sane)
+            self._rest(out)
+        else:
+            self.processor.process(block, out)
+            sane = self._sane(out)
+            if self._state != "playing":
+                sane = self._succeed(block, out, amount) and sane and self._sane(out)
+            self._blend(out, sane)
+        if self._cover_at < self._cover_length:
+            cover = self._other[:count]
+            np.multiply(self._jump, self._cover[self._cover_at : self._cover_at + count, None], out=cover)
+            np.add(out, cover, out=out)
+            self._cover_at += count
+        self._last[:] = out[-1:]
 
-    def rest(self, calls: int) -> None:
-        """Leave the processor out (aligned dry) for so many calls, then fade it in afresh."""
+    def rest(self, frames: int) -> None:
+        """Leave the processor out (aligned dry) for at least so many frames, then fade it in afresh."""
         if self._resting == 0:
             self._telemetry.add("rests")
-        self._resting = calls
+            self._rest_begins = True
+        self._resting = frames
+
+    def _rest(self, out: Float32) -> None:
+        out.T[:] = self._history.last(len(out), skip=self._delay)
+        if self._rest_begins:
+            self._rest_begins = False
+            self._cover_jump(out)
+        self._resting = max(0, self._resting - len(out))
+        if self._resting:
+            return
+        self.processor.reset()
+        self._trust_at = 0
+        if self._incoming is not None:
+            # It has missed what was played meanwhile: bring it up to now again.
+            self._incoming.reset()
+            self._state = "arriving"
+
+    def _cover_jump(self, dry: Float32) -> None:
+        """Let what was heard last fall towards dry, which is heard from now on."""
+        np.subtract(self._last, dry[:1], out=self._jump)
+        np.clip(self._jump, -LARGEST_JUMP, LARGEST_JUMP, out=self._jump)
+        self._cover_at = 0
 
     def _send_values(self, processor: Processor, amount: float) -> None:
         values = processor.values
@@ -163,7 +201,6 @@ class Slot:
         still = bank.still(first) and bank.still(first + 1)
         whole = self._trust_at >= self._fade_length
         if sane and still and whole and mix == 1.0:
-            self._last[:] = out[-1:]
             return
         dry = self._dry[:count]
         dry.T[:] = self._history.last(count, skip=self._delay)
@@ -179,24 +216,20 @@ class Slot:
         np.subtract(out, dry, out=out)
         np.multiply(out, share[:, None], out=out)
         np.add(out, dry, out=out)
-        self._last[:] = out[-1:]
 
     def _recover(self, out: Float32, dry: Float32) -> None:
-        """A fault: start the processor afresh, play the dry signal, and hide the jump to it in a short decay."""
+        """A fault: start the processor afresh and play the dry signal."""
         self._telemetry.add("faults")
         self.processor.reset()
         self._trust_at = 0
-        np.subtract(self._last, dry[:1], out=self._jump)
-        fall = self._fade[: len(out)][::-1]
-        np.multiply(self._jump, fall[:, None], out=out)
-        np.add(out, dry, out=out)
-        self._last[:] = out[-1:]
+        self._cover_jump(dry)
+        np.copyto(out, dry)
 
-    def _succeed(self, block: Float32, out: Float32, amount: float) -> None:
-        """Bring the incoming processor up to now from recent input, then crossfade to it."""
+    def _succeed(self, block: Float32, out: Float32, amount: float) -> bool:
+        """Bring the incoming processor up to now from recent input, then crossfade to it; False where it fails."""
         incoming, count = self._incoming, len(block)
         if incoming is None:
-            return
+            return True
         self._send_values(incoming, amount)
         if self._state == "arriving":
             incoming.adopt(self.processor)
@@ -207,20 +240,22 @@ class Slot:
         if self._state == "warming":
             # Everything up to this block's end is due; each call takes a bite larger than what arrives.
             self._behind += count
-            bite = min(self._behind, max(CATCH_UP_QUANTA * incoming.quantum, 2 * count), self._max_block)
-            catch, other = self._catch[:bite], self._other[:bite]
-            catch.T[:] = self._history.last(bite, skip=self._behind - bite)
-            incoming.process(catch, other)
-            self._behind -= bite
+            due = min(self._behind, max(CATCH_UP_QUANTA * incoming.quantum, 2 * count))
+            while due > 0:
+                bite = min(due, self._max_block)
+                catch, other = self._catch[:bite], self._other[:bite]
+                catch.T[:] = self._history.last(bite, skip=self._behind - bite)
+                incoming.process(catch, other)
+                self._behind -= bite
+                due -= bite
             if self._behind == 0:
                 self._state = "fading"
-            return
+            return True
         other = self._other[:count]
         incoming.process(block, other)
-        if not self._sane(other):
+        sane = self._sane(other)
+        if not sane:
             incoming.reset()
-            self._telemetry.add("faults")
-            other.fill(0.0)
         ramp = self._fade[self._fade_at : self._fade_at + count]
         np.subtract(other, out, out=other)
         np.multiply(other, ramp[:, None], out=other)
@@ -229,6 +264,7 @@ class Slot:
         if self._fade_at >= self._fade_length:
             self._outgoing, self.processor, self._incoming = self.processor, incoming, None
             self._state = "playing"
+        return sane
 
 
 class Chain:
@@ -305,9 +341,9 @@ class Chain:
 
     def rest(self, seconds: float) -> None:
         """Audio thread: play the aligned dry signal for a while instead of running the processors."""
-        calls = max(1, round(seconds * self.sample_rate / max(self.quantum, 1)))
+        frames = max(1, round(seconds * self.sample_rate))
         for slot in self.slots:
-            slot.rest(calls)
+            slot.rest(frames)
 
     def process(self, block: Float32, out: Float32) -> None:
         """Audio thread: block [frames, channels] to out of the same shape, frames up to max_block."""
@@ -321,7 +357,7 @@ class Chain:
         self._waiting.write(block)
         while self._waiting.available >= self.quantum:
             count = self._sizes[0]
-            if not self.bank.moving:
+            if self._waiting.available >= 2 * count and not self.bank.due():
                 for size in self._sizes:
                     if size <= self._waiting.available:
                         count = size

@@ -129,6 +129,7 @@ class ParameterBank:
         # In seconds; a fifth of the lag, so that 96 % of a change has arrived after it.
         self._time = np.full(PARAMETER_COUNT, 1e-6)
         self._smallest = np.full(PARAMETER_COUNT, 1e-6)
+        self._rate = np.zeros(PARAMETER_COUNT)
         self._sample_rate = 48000.0
         self._decay: dict[int, tuple[Float64, Float64]] = {}
         self._shapes: dict[int, Float32] = {}
@@ -160,6 +161,7 @@ class ParameterBank:
         """Allocate for the block sizes that will be stepped; values jump to their targets."""
         self._sample_rate = sample_rate
         self._decay = {size: self._decays(size) for size in block_sizes}
+        np.divide(1.0 / sample_rate, self._time, out=self._rate)
         self._shapes = {size: _hermite(size) for size in block_sizes}
         self._ramps = np.zeros((8, max(block_sizes)), dtype=np.float32)
         self.jump()
@@ -172,13 +174,17 @@ class ParameterBank:
         self._previous_slope.fill(0.0)
         self.moving = False
 
-    def step(self, frames: int) -> None:
-        """Audio thread: advance all values by a block of a prepared size."""
+    def due(self) -> bool:
+        """Audio thread: whether a value has to move in the next step."""
         self._linear(self._wanted)
         np.subtract(self._wanted, self._value, out=self._scratch)
         np.abs(self._scratch, out=self._scratch)
         np.greater(self._scratch, self._smallest, out=self._away)
-        self.moving = bool(self._away.any())
+        return bool(self._away.any())
+
+    def step(self, frames: int) -> None:
+        """Audio thread: advance all values by a block of a prepared size."""
+        self.moving = self.due()
         self._previous[:] = self._value
         self._previous_slope[:] = self._slope
         if not self.moving:
@@ -187,7 +193,7 @@ class ParameterBank:
             return
         decay, share = self._decay[frames]
         value, lead, scratch = self._value, self._lead, self._scratch
-        # Exact solution of v' = (u - v) / T, u' = (w - u) / T over the block.
+        # Exact solution of v' = (u - v) / T, u' = (w - u) / T over the block; slopes are per sample.
         np.subtract(value, self._wanted, out=value)
         np.subtract(lead, self._wanted, out=lead)
         np.multiply(lead, share, out=scratch)
@@ -195,7 +201,7 @@ class ParameterBank:
         np.multiply(value, decay, out=value)
         np.multiply(lead, decay, out=lead)
         np.subtract(lead, value, out=self._slope)
-        np.multiply(self._slope, share, out=self._slope)
+        np.multiply(self._slope, self._rate, out=self._slope)
         np.add(value, self._wanted, out=value)
         np.add(lead, self._wanted, out=lead)
 
@@ -210,8 +216,8 @@ class ParameterBank:
     def ramp(self, index: int, frames: int, row: int) -> Float32:
         """Audio thread: value per sample [frames] of the current block, in scratch row 0..7."""
         corners = self._corners
-        corners[0], corners[1] = self._previous[index], self._previous_slope[index]
-        corners[2], corners[3] = self._value[index], self._slope[index]
+        corners[0], corners[1] = self._previous[index], frames * self._previous_slope[index]
+        corners[2], corners[3] = self._value[index], frames * self._slope[index]
         line = self._ramps[row, :frames]
         np.dot(corners, self._shapes[frames], out=line)
         return line
@@ -233,6 +239,7 @@ class ParameterBank:
         self._smallest[index] = 1e-6 * max(1e-3, row.maximum - row.minimum)
         if self._decay:
             self._decay = {size: self._decays(size) for size in self._decay}
+            np.divide(1.0 / self._sample_rate, self._time, out=self._rate)
         self.jump()
 
 

@@ -77,8 +77,7 @@ class StyleTarget:
 
     def __init__(self, style: npt.ArrayLike, sample_rate: int = 48000) -> None:
         self._spectrograms = [
-            LogSpectrogram(Analysis(sample_rate=sample_rate, n_fft=n_fft, hop=hop))
-            for n_fft, hop in HELD_OUT_SCALES
+            LogSpectrogram(Analysis(sample_rate=sample_rate, n_fft=n_fft, hop=hop)) for n_fft, hop in HELD_OUT_SCALES
         ]
         self._filters = [random_filters(seed) for seed in HELD_OUT_SEEDS]
         self._envelopes = BandEnvelopes(sample_rate)
@@ -211,9 +210,7 @@ def _salience(notes: Float32) -> Float32:
     padded = np.pad(notes, ((0, 36), (0, 0)))
     count = notes.shape[0]
     weights = {0: 1.0, 12: 0.7, 19: 0.5, 24: 0.4, 28: 0.3}
-    summed = sum(
-        weight * np.minimum(padded[step : step + count], 2.0 * notes) for step, weight in weights.items()
-    )
+    summed = sum(weight * np.minimum(padded[step : step + count], 2.0 * notes) for step, weight in weights.items())
     return np.asarray(np.where(notes > 0.0, summed, 0.0), dtype=np.float32)
 
 
@@ -276,9 +273,7 @@ def onset_times(audio: npt.ArrayLike, sample_rate: int = 48000) -> Float64:
     """Onsets in seconds: peaks of the positive mel flux, one fixed setting for every signal (librosa)."""
     samples = np.asarray(audio, dtype=np.float32)
     samples = samples * np.float32(0.1 / np.sqrt(np.mean(np.square(samples, dtype=np.float64)) + 1e-10))
-    times = librosa.onset.onset_detect(
-        y=samples, sr=sample_rate, hop_length=512, units="time", backtrack=False
-    )
+    times = librosa.onset.onset_detect(y=samples, sr=sample_rate, hop_length=512, units="time", backtrack=False)
     return np.asarray(times, dtype=np.float64)
 
 
@@ -336,9 +331,7 @@ def _tonal_chroma(audio: npt.ArrayLike, sample_rate: int) -> Float64:
     return folded
 
 
-def drone_db(
-    guitar: npt.ArrayLike, output: npt.ArrayLike, style: npt.ArrayLike, sample_rate: int = 48000
-) -> float:
+def drone_db(guitar: npt.ArrayLike, output: npt.ArrayLike, style: npt.ArrayLike, sample_rate: int = 48000) -> float:
     """Does the output sound the clip's notes whatever is played? In dB; 0 = no more than the guitar alone.
 
     For each pitch class of the clip (those above 1.5 times the mean class, three at most): its share of the
@@ -398,9 +391,7 @@ class Judge:
         """All measures of an output [samples], aligned with the guitar and equally long."""
         heard = np.asarray(output, dtype=np.float32)
         if heard.shape != self.guitar.shape:
-            raise ValueError(
-                f"the output has shape {heard.shape}, the guitar {self.guitar.shape}: align them"
-            )
+            raise ValueError(f"the output has shape {heard.shape}, the guitar {self.guitar.shape}: align them")
         style, envelope = self._target.distances(heard)
         notes = _note_strengths(heard, self.sample_rate)
         return Measures(

@@ -1,7 +1,10 @@
-"""Pictures of sounds: stacked log-frequency spectrograms in one PNG, on one time axis and one scale."""
+"""Pictures of sounds: stacked log-frequency spectrograms in one PNG, on one time axis."""
 
+import importlib
+import io
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +19,7 @@ _ROWS_PER_OCTAVE = 40
 _TICKS_HZ = (50, 100, 200, 500, 1000, 2000, 5000, 10000)
 
 
-def log_frequency_db(
-    audio: npt.ArrayLike, sample_rate: float, rows: int | None = None
-) -> npt.NDArray[np.float32]:
+def log_frequency_db(audio: npt.ArrayLike, sample_rate: float, rows: int | None = None) -> npt.NDArray[np.float32]:
     """Hann spectrogram of mono audio [samples] in dB, a full-scale sine reading 0: float32 [rows, frames].
 
     Rows are log-spaced from 40 Hz to 18 kHz (or 0.45 of the rate); frames of 2048 samples every 256, the
@@ -48,29 +49,53 @@ def log_frequency_db(
     return out
 
 
-def spectrogram_figure(
-    path: str | Path, rows: list[tuple[str, npt.NDArray[np.float32]]], sample_rate: float
-) -> Path:
-    """Write a PNG with one spectrogram per (title, mono audio [samples]), top to bottom; returns its path.
+def style_picture(clip: npt.ArrayLike, sample_rate: float, longest_s: float = 12.0) -> bytes:
+    """The spectrogram of a style clip as a small grey PNG: 80 dB from black to white, one pixel per row and frame.
 
-    The colours span 80 dB down from the loudest point of all rows. Raises `DuendeError` without matplotlib
-    and ValueError without rows.
+    Low frequencies at the bottom; the first longest_s seconds. `read_style_picture` turns it back into decibels.
     """
-    if not rows:
-        raise ValueError("rows is empty: give at least one (title, audio)")
+    matplotlib_image = _matplotlib("image")
+    audio = np.asarray(clip, dtype=np.float32)[: round(longest_s * sample_rate)]
+    decibels = log_frequency_db(audio, sample_rate)
+    grey = np.clip(1.0 + (decibels - decibels.max()) / RANGE_DB, 0.0, 1.0)
+    file = io.BytesIO()
+    matplotlib_image.imsave(
+        file, (255.0 * grey[::-1]).round().astype(np.uint8), format="png", cmap="gray", vmin=0, vmax=255
+    )
+    return file.getvalue()
+
+
+def read_style_picture(path: Path) -> npt.NDArray[np.float32]:
+    """Decibels [rows, frames], loudest 0, of a picture by `style_picture`."""
+    grey = np.asarray(_matplotlib("image").imread(path), dtype=np.float32)
+    return np.asarray((grey[::-1, :, 0] - 1.0) * RANGE_DB, dtype=np.float32)
+
+
+def _matplotlib(module: str) -> Any:
     try:
-        from matplotlib.figure import Figure
+        return importlib.import_module(f"matplotlib.{module}")
     except ImportError as error:
         raise DuendeError("a picture needs matplotlib: pip install duende[plot]") from error
 
-    spectrograms = [log_frequency_db(audio, sample_rate) for _, audio in rows]
-    loudest = max(float(x.max()) for x in spectrograms)
-    seconds = max(len(audio) for _, audio in rows) / sample_rate
+
+def spectrogram_figure(path: str | Path, rows: list[tuple[str, npt.NDArray[np.float32]]], sample_rate: float) -> Path:
+    """Write a PNG with one spectrogram per row, top to bottom; returns its path.
+
+    A row is (title, mono audio [samples]) or (title, decibels [rows, frames] of `read_style_picture`). The colours of
+    each span 80 dB down from its loudest point. Raises `DuendeError` without matplotlib and ValueError without rows.
+    """
+    if not rows:
+        raise ValueError("rows is empty: give at least one (title, audio)")
+    figure_class = _matplotlib("figure").Figure
+    spectrograms = [audio if audio.ndim == 2 else log_frequency_db(audio, sample_rate) for _, audio in rows]
+    lengths = [spectrogram.shape[1] * HOP / sample_rate for spectrogram in spectrograms]
+    seconds = max(lengths)
     high_hz = min(HIGH_HZ, 0.45 * sample_rate)
-    figure = Figure(figsize=(12.0, 0.8 + 2.9 * len(rows)), dpi=100, layout="constrained")
+    figure = figure_class(figsize=(12.0, 0.8 + 2.9 * len(rows)), dpi=100, layout="constrained")
     axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
-    for axis, (title, audio), decibels in zip(axes, rows, spectrograms, strict=True):
-        image = axis.imshow(
+    for axis, (title, _), decibels, length in zip(axes, rows, spectrograms, lengths, strict=True):
+        loudest = float(decibels.max())
+        axis.imshow(
             decibels,
             origin="lower",
             aspect="auto",
@@ -78,7 +103,7 @@ def spectrogram_figure(
             cmap="magma",
             vmin=loudest - RANGE_DB,
             vmax=loudest,
-            extent=(0.0, len(audio) / sample_rate, np.log2(LOW_HZ), np.log2(high_hz)),
+            extent=(0.0, length, np.log2(LOW_HZ), np.log2(high_hz)),
         )
         ticks = [hz for hz in _TICKS_HZ if hz < high_hz]
         axis.set_yticks(np.log2(ticks), [f"{hz // 1000}k" if hz >= 1000 else str(hz) for hz in ticks])
@@ -86,7 +111,6 @@ def spectrogram_figure(
         axis.set_title(title, loc="left", fontsize=11)
         axis.set_xlim(0.0, seconds)
     axes[-1].set_xlabel("seconds")
-    figure.colorbar(image, ax=list(axes), label="dB (full-scale sine = 0)", aspect=15 * len(rows), pad=0.01)
     target = Path(path)
     figure.savefig(target)
     return target

@@ -136,8 +136,7 @@ def zone_grams(log_spectrogram: Tensor, filters: Tensor, stride: tuple[int, int]
     features = torch.relu(patches.reshape(batch, rows * columns, height * width) @ filters.flatten(1).T)
     edges = [round(i * rows / (ZONES + 1)) * columns for i in range(ZONES + 2)]
     strips = [
-        features[:, start:stop].transpose(1, 2) @ features[:, start:stop]
-        for start, stop in itertools.pairwise(edges)
+        features[:, start:stop].transpose(1, 2) @ features[:, start:stop] for start, stop in itertools.pairwise(edges)
     ]
     zones = [(strips[i] + strips[i + 1]) / (edges[i + 2] - edges[i]) for i in range(ZONES)]
     return torch.stack(zones, dim=1)

@@ -1,0 +1,334 @@
+"""The command line: `duende COMMAND`, each a few lines over the packages below."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Annotated
+
+# One thread does the arithmetic: a pool would compete with the audio callback. Must be set before numpy loads.
+for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    if "forge" not in sys.argv[1:2]:
+        os.environ.setdefault(_variable, "1")
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from . import DuendeError, __version__
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+PresetOption = Annotated[str, typer.Option("--preset", "-p", help="Preset by name; `duende presets` lists them.")]
+ProviderOption = Annotated[str, typer.Option(help="cpu, cuda or tensorrt; falls back to the CPU.")]
+DEFAULT_PRESET = "cello"
+
+
+def main() -> None:
+    """Run the command line; failures the user can mend are one line on stderr and exit status 1."""
+    try:
+        app()
+    except DuendeError as error:
+        err.print(f"duende: {error}", markup=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"duende {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")] = False,
+) -> None:
+    """A real-time neural effect host for live instruments."""
+
+
+@app.command()
+def render(
+    source: Annotated[Path, typer.Argument(help="Sound file to process, any format that libsndfile reads.")],
+    target: Annotated[Path, typer.Argument(help="Sound file to write: wav, flac, aiff, ogg or mp3.")],
+    preset: PresetOption = DEFAULT_PRESET,
+    mix: Annotated[float | None, typer.Option(help="Share of the effect, 0 to 1.")] = None,
+    amount: Annotated[float | None, typer.Option(help="From the plain guitar (0) to the full style (1).")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Any parameter as name=value; repeatable.")] = None,
+    channel: Annotated[int | None, typer.Option(help="Which channel of the file, from 1.")] = None,
+    provider: ProviderOption = "cpu",
+) -> None:
+    """Process a sound file with exactly the live signal path."""
+    from .engine.preset import load_rig
+    from .engine.render import render_file
+    from .presets.library import Library
+
+    rig = load_rig(Library().find(preset), provider, _values(settings, mix=mix, amount=amount))
+    with _progress("rendering") as bar:
+        task = bar.add_task("rendering", total=1.0)
+        report = render_file(rig, source, target, channel, lambda share: bar.update(task, completed=share))
+    _notices(rig.notices + report.notices)
+    speed = report.audio_s / max(report.work_s, 1e-9)
+    out.print(
+        f"{target}: {report.frames / report.sample_rate:.2f} s at {report.sample_rate} Hz, {speed:.0f} x real time, "
+        f"{report.latency_samples} samples of latency removed",
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def live(
+    preset: PresetOption = DEFAULT_PRESET,
+    source: Annotated[str | None, typer.Option("--input", help="Input device: index or part of its name.")] = None,
+    sink: Annotated[str | None, typer.Option("--output", help="Output device; without it the input's.")] = None,
+    in_channel: Annotated[int, typer.Option(help="Input channel, from 1.")] = 1,
+    rate: Annotated[float | None, typer.Option(help="Sample rate in Hz: 44100 or 48000.")] = None,
+    block: Annotated[int, typer.Option(help="Frames per device block; 0 lets the device choose.")] = 128,
+    mix: Annotated[float | None, typer.Option(help="Share of the effect, 0 to 1.")] = None,
+    amount: Annotated[float | None, typer.Option(help="From the plain guitar (0) to the full style (1).")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Any parameter as name=value; repeatable.")] = None,
+    provider: ProviderOption = "cpu",
+    seconds: Annotated[float | None, typer.Option(help="Stop by itself after so long.")] = None,
+    allow_feedback: Annotated[bool, typer.Option(help="Allow a built-in microphone with built-in speakers.")] = False,
+) -> None:
+    """Play: a guitar in, a stylised guitar out."""
+    from .engine.device import SoundDevice, choose_device, list_devices, refuse_feedback
+    from .engine.host import Host, check_rate
+    from .engine.preset import load_rig
+    from .presets.library import Library
+
+    devices = list_devices()
+    chosen_in = choose_device(devices, source, "input")
+    chosen_out = choose_device(devices, sink or source, "output")
+    if not allow_feedback:
+        refuse_feedback(chosen_in, chosen_out)
+    sample_rate = check_rate(rate or chosen_in.sample_rate)
+    rig = load_rig(Library().find(preset), provider, _values(settings, mix=mix, amount=amount))
+    _notices(rig.notices)
+    host = Host(rig, SoundDevice(chosen_in, chosen_out, in_channel, sample_rate, block))
+    done = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: done.set())
+    host.start()
+    out.print(f"{preset}: {chosen_in.name} channel {in_channel} to {chosen_out.name}, {sample_rate:g} Hz")
+    out.print(_table("latency", ("part", "delay"), host.latency().lines()))
+    out.print("playing; Ctrl-C ends", soft_wrap=True)
+    ended = _wait(host, done, seconds)
+    host.stop()
+    load, count = rig.telemetry.load(), rig.telemetry.count
+    out.print(
+        f"{load.callbacks} blocks, median {load.median_us:.0f} us and p99 {load.p99_us:.0f} us of "
+        f"{load.period_us:.0f} us; {count('late')} late, {count('input_xruns')} input and "
+        f"{count('output_xruns')} output xruns, {count('faults')} faults",
+        soft_wrap=True,
+    )
+    if not ended:
+        raise DuendeError("the device stopped delivering: was it unplugged, or its server ended?")
+
+
+def _wait(host: "Host", done: threading.Event, seconds: float | None) -> bool:  # noqa: F821
+    """Until Ctrl-C, the time is over or the device is gone (False), telling of rests as they come."""
+    until = None if seconds is None else time.monotonic() + seconds
+    told, seen, since = 0, -1, time.monotonic()
+    while not done.wait(0.2):
+        rests = host.rig.telemetry.count("rests")
+        if rests > told:
+            err.print("duende: blocks come late again and again; playing dry for 2 s (larger --block helps)")
+            told = rests
+        callbacks = host.rig.telemetry.count("callbacks")
+        if callbacks != seen:
+            seen, since = callbacks, time.monotonic()
+        elif not host.device.running or time.monotonic() - since > 3.0:
+            return False
+        if until is not None and time.monotonic() >= until:
+            return True
+    return True
+
+
+@app.command()
+def devices() -> None:
+    """List the sound devices."""
+    from .engine.device import list_devices
+
+    table = Table("", "name", "host", "in", "out", "rate", box=None)
+    for entry in list_devices():
+        mark = ("<" if entry.default_input else "") + (">" if entry.default_output else "")
+        table.add_row(
+            f"{entry.index} {mark}", entry.name, entry.host, str(entry.inputs), str(entry.outputs), f"{entry.sample_rate:g}"
+        )
+    out.print(table)
+
+
+@app.command()
+def presets() -> None:
+    """List the presets: the factory's and your own."""
+    from .presets.library import Library
+
+    table = Table("name", "from", "description", box=None)
+    for entry in Library().entries():
+        table.add_row(entry.name, "factory" if entry.factory else str(entry.folder), entry.read().description)
+    out.print(table)
+
+
+@app.command()
+def bench(
+    model: Annotated[Path | None, typer.Argument(help="A model file; without it the factory presets.")] = None,
+    blocks: Annotated[str, typer.Option(help="Block sizes in frames, separated by commas.")] = "32,64,128,256,512,1024",
+    rate: Annotated[float, typer.Option(help="Sample rate in Hz.")] = 48000.0,
+    seconds: Annotated[float, typer.Option(help="Real time per measurement.")] = 2.0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file, too.")] = None,
+    provider: ProviderOption = "cpu",
+) -> None:
+    """Measure block times against the clock, beside a callback that does nothing."""
+    from .engine.bench import as_json, bench_block
+    from .engine.host import check_rate
+    from .engine.model import load_model
+    from .engine.preset import build_rig, load_rig
+    from .engine.spectral import SpectralProcessor
+    from .presets.format import write_atomically
+    from .presets.library import Library
+
+    sizes = _sizes(blocks)
+    check_rate(rate)
+    if not 0.1 <= seconds <= 600.0:
+        raise DuendeError(f"--seconds {seconds:g} is out of range: 0.1 to 600")
+    if model is not None:
+        loaded = load_model(model, provider)
+        makers = {loaded.spec.name: lambda: build_rig([(loaded.spec.name, SpectralProcessor(loaded))])}
+    else:
+        entries = [entry for entry in Library().entries() if entry.factory]
+        makers = {entry.name: (lambda entry=entry: load_rig(entry, provider)) for entry in entries}
+    table = Table(
+        "model", "block", "period us", "median", "p99", "p99.9", "worst", "p99 share", "misses", "idle misses", "added ms",
+        box=None,
+    )
+    results = []
+    with _progress("measuring") as bar:
+        task = bar.add_task("measuring", total=len(makers) * len(sizes))
+        for name, make in makers.items():
+            for size in sizes:
+                result = bench_block(name, make, size, rate, seconds)
+                results.append(result)
+                times = (result.period_us, result.median_us, result.p99_us, result.p999_us, result.worst_us)
+                table.add_row(
+                    name,
+                    str(size),
+                    *(f"{value:.0f}" for value in times),
+                    f"{result.worst_regular_share:.0%}",
+                    str(result.misses),
+                    str(result.idle_misses),
+                    f"{result.added_latency_ms:.2f}",
+                )
+                bar.advance(task)
+    out.print(table)
+    if json_file is not None:
+        write_atomically(json_file, (json.dumps(as_json(results), indent=2) + "\n").encode())
+
+
+@app.command()
+def forge(
+    style: Annotated[Path, typer.Argument(help="A recording of 1 to 300 s to take the style from.")],
+    name: Annotated[str, typer.Option(help="Name of the new preset.")],
+    content: Annotated[Path | None, typer.Option(help="Folder with recordings of your own guitar to train on.")] = None,
+    steps: Annotated[int, typer.Option(min=1, max=20000, help="Training steps.")] = 320,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Replace a preset of the same name.")] = False,
+) -> None:
+    """Make a playable style from a recording (needs the extra `train`)."""
+    try:
+        from .export.distill import DistillConfig
+        from .export.distill import Progress as Step
+        from .export.forge import ForgeRequest, forge
+        from .export.measures import format_table
+    except ImportError as error:
+        raise DuendeError(f"forging needs {error.name}: pip install 'duende[train]'") from error
+    from .presets.library import Library
+
+    with _progress("forging") as bar:
+        task = bar.add_task("hearing the content", total=steps)
+
+        def report(step: Step) -> None:
+            losses = step.losses
+            text = f"style {losses['gram']:.2f} x EQ, envelope {losses['envelope']:.2f} x EQ"
+            bar.update(task, completed=step.step, description=text)
+
+        request = ForgeRequest(style, name, content, DistillConfig(steps=steps, seed=seed))
+        forged = forge(request, Library(), force=force, report=report)
+    for title, (ours, eq) in forged.measured.items():
+        out.print(f"measured on {title}:")
+        out.print(format_table({name: ours, "matched EQ": eq}), soft_wrap=True)
+    out.print(f"{name} is ready: duende live --preset {name}", soft_wrap=True)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where to write.")] = Path("demo"),
+    preset: PresetOption = DEFAULT_PRESET,
+) -> None:
+    """Play the built-in phrase through a style; writes sound files and a picture, and measures this machine."""
+    from .export.demo import run_demo
+    from .presets.library import Library
+
+    report = run_demo(Library().find(preset), folder)
+    rows = report.latency.lines()
+    times = report.times
+    rows += [
+        ("offline speed", f"{report.real_time_factor:.1f} x real time"),
+        ("time per block of 128, p50", f"{times.median_us:.0f} us of {times.period_us:.0f} us"),
+        ("time per block of 128, p99", f"{times.p99_us:.0f} us of {times.period_us:.0f} us"),
+    ]
+    out.print(_table(f"{preset}, 48 kHz, blocks of 128", ("what", "figure"), rows))
+    for file in report.files:
+        out.print(f"wrote {file}")
+
+
+def _values(settings: list[str] | None, **named: float | None) -> dict[str, float]:
+    values = {name: value for name, value in named.items() if value is not None}
+    for entry in settings or []:
+        name, mark, text = entry.partition("=")
+        try:
+            values[name.strip()] = float(text)
+        except ValueError:
+            raise DuendeError(f"--set {entry!r}: write name=value with a number, as in --set mix=0.5") from None
+        if not mark:
+            raise DuendeError(f"--set {entry!r}: write name=value, as in --set mix=0.5")
+    return values
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        sizes = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise DuendeError(f"--blocks {text!r}: write whole numbers separated by commas") from None
+    for size in sizes:
+        if not 1 <= size <= 8192:
+            raise DuendeError(f"--blocks {size}: out of range, 1 to 8192 frames")
+    return sizes
+
+
+def _notices(notices: list[str]) -> None:
+    for notice in notices:
+        err.print(f"note: {notice}", markup=False, soft_wrap=True)
+
+
+def _table(title: str, head: tuple[str, str], rows: list[tuple[str, str]]) -> Table:
+    table = Table(*head, title=title, title_justify="left", box=None)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _progress(description: str) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=err, transient=True)
+
+
+if __name__ == "__main__":
+    main()

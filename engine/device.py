@@ -1,0 +1,213 @@
+"""Where audio comes from and goes to: a sound device through PortAudio, or arrays in memory that drive the same path."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import DuendeError
+
+Float32 = npt.NDArray[np.float32]
+
+MICROPHONE_WORDS = ("built-in", "builtin", "internal", "macbook", "laptop", "realtek", "hda intel", "array")
+
+
+Callback = Callable[[Float32, Float32, bool, bool], None]
+"""(block in [frames, inputs], block out [frames, outputs], input xrun, output xrun); must fill the output."""
+
+
+class Device(Protocol):
+    """Delivers blocks to a callback until it is stopped.
+
+    sample_rate in Hz; block in frames, None where it varies; latency_ms of the device itself, None if unknown.
+    """
+
+    sample_rate: float
+    block: int | None
+    max_block: int
+    latency_ms: float | None
+
+    def start(self, callback: Callback) -> None: ...
+
+    def stop(self) -> None: ...
+
+    @property
+    def running(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """One entry of the list of devices."""
+
+    index: int
+    name: str
+    host: str
+    inputs: int
+    outputs: int
+    sample_rate: float
+    default_input: bool
+    default_output: bool
+
+
+def portaudio() -> Any:
+    """The sounddevice module; DuendeError that says what to install when PortAudio is missing."""
+    try:
+        import sounddevice
+    except OSError as error:
+        raise DuendeError(
+            "the PortAudio library is missing: install it with the system's packages (Debian and Ubuntu: "
+            "apt install libportaudio2)"
+        ) from error
+    return sounddevice
+
+
+def list_devices() -> list[DeviceInfo]:
+    """All sound devices that PortAudio sees."""
+    sounddevice = portaudio()
+    default_input, default_output = sounddevice.default.device
+    hosts = sounddevice.query_hostapis()
+    return [
+        DeviceInfo(
+            index=index,
+            name=str(entry["name"]),
+            host=str(hosts[entry["hostapi"]]["name"]),
+            inputs=int(entry["max_input_channels"]),
+            outputs=int(entry["max_output_channels"]),
+            sample_rate=float(entry["default_samplerate"]),
+            default_input=index == default_input,
+            default_output=index == default_output,
+        )
+        for index, entry in enumerate(sounddevice.query_devices())
+    ]
+
+
+def choose_device(devices: Sequence[DeviceInfo], wanted: str | None, direction: str) -> DeviceInfo:
+    """The device for a direction ("input" or "output") by index, exact name or part of a name.
+
+    DuendeError lists the candidates when none or several fit.
+    """
+    able = [entry for entry in devices if (entry.inputs if direction == "input" else entry.outputs) > 0]
+    if not able:
+        raise DuendeError(f"no {direction} device: connect a sound card, or check that the sound server runs")
+    if wanted is None:
+        defaults = [e for e in able if (e.default_input if direction == "input" else e.default_output)]
+        return (defaults or able)[0]
+    if wanted.isdigit():
+        found = [entry for entry in able if entry.index == int(wanted)]
+    else:
+        found = [entry for entry in able if entry.name == wanted]
+        found = found or [entry for entry in able if wanted.lower() in entry.name.lower()]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(f"{entry.index} {entry.name!r}" for entry in (found or able))
+    what = f"several {direction} devices match" if found else f"no {direction} device matches"
+    raise DuendeError(f"{what} {wanted!r}: {names}")
+
+
+def refuse_feedback(source: DeviceInfo, sink: DeviceInfo) -> None:
+    """DuendeError when a built-in microphone would play into built-in speakers."""
+
+    def built_in(entry: DeviceInfo) -> bool:
+        return any(word in entry.name.lower() for word in MICROPHONE_WORDS)
+
+    if built_in(source) and built_in(sink):
+        raise DuendeError(
+            f"{source.name!r} into {sink.name!r} looks like a built-in microphone beside built-in speakers and would "
+            f"howl: choose an interface with --input/--output, or pass --allow-feedback (with headphones)"
+        )
+
+
+class SoundDevice:
+    """A duplex stream through PortAudio: one input channel, all output channels (at most two)."""
+
+    def __init__(
+        self, source: DeviceInfo, sink: DeviceInfo, in_channel: int, sample_rate: float, block: int
+    ) -> None:
+        self._sounddevice = portaudio()
+        if not 1 <= in_channel <= source.inputs:
+            raise DuendeError(f"input channel {in_channel} of {source.name!r}: choose 1 to {source.inputs}")
+        if not 0 <= block <= 8192:
+            raise DuendeError(f"block of {block} frames is out of range: 1 to 8192, or 0 for the device's own")
+        self.sample_rate = sample_rate
+        self.block = block or None
+        self.max_block = block or 8192
+        self.latency_ms: float | None = None
+        self._column = in_channel - 1
+        self._callback: Callback | None = None
+        try:
+            self._stream = self._sounddevice.Stream(
+                device=(source.index, sink.index),
+                samplerate=sample_rate,
+                blocksize=block,
+                channels=(in_channel, min(2, sink.outputs)),
+                dtype="float32",
+                latency="low",
+                callback=self._deliver,
+            )
+        except self._sounddevice.PortAudioError as error:
+            raise DuendeError(
+                f"{source.name!r} to {sink.name!r} cannot be opened at {sample_rate:g} Hz with blocks of "
+                f"{block or 'any'} frames: {str(error).splitlines()[0]}"
+            ) from error
+
+    def start(self, callback: Callback) -> None:
+        self._callback = callback
+        try:
+            self._stream.start()
+        except self._sounddevice.PortAudioError as error:
+            raise DuendeError(f"the device cannot be started: {str(error).splitlines()[0]}") from error
+        reported = 1000.0 * float(sum(self._stream.latency))
+        # Some servers answer nonsense here (PipeWire: the largest 32-bit number).
+        self.latency_ms = reported if 0.0 < reported < 2000.0 else None
+
+    def stop(self) -> None:
+        self._stream.stop()
+        self._stream.close()
+
+    @property
+    def running(self) -> bool:
+        return bool(self._stream.active)
+
+    def _deliver(self, source: Float32, out: Float32, frames: int, moment: Any, flags: Any) -> None:
+        if self._callback is not None:
+            column = source[:, self._column : self._column + 1]
+            self._callback(column, out, bool(flags.input_overflow), bool(flags.output_underflow))
+
+
+class ArrayDevice:
+    """Plays an array as fast as it is answered: the same path as a sound device, without a clock.
+
+    samples: float32 [n, inputs]; blocks: one size, or a sequence of sizes that repeats. `recorded` [n, outputs].
+    """
+
+    def __init__(
+        self, samples: Float32, sample_rate: float, blocks: int | Sequence[int], outputs: int = 2
+    ) -> None:
+        self.sample_rate = sample_rate
+        self._sizes = [blocks] if isinstance(blocks, int) else list(blocks)
+        self.block = blocks if isinstance(blocks, int) else None
+        self.max_block = max(self._sizes)
+        self.latency_ms: float | None = 0.0
+        self._samples = samples
+        self.recorded = np.zeros((len(samples), outputs), dtype=np.float32)
+        self._running = False
+
+    def start(self, callback: Callback) -> None:
+        """Deliver everything; returns when it is done."""
+        self._running = True
+        position, turn = 0, 0
+        while position < len(self._samples) and self._running:
+            stop = min(len(self._samples), position + self._sizes[turn % len(self._sizes)])
+            callback(self._samples[position:stop], self.recorded[position:stop], False, False)
+            position, turn = stop, turn + 1
+        self._running = False
+
+    def stop(self) -> None:
+        self._running = False
+
+    @property
+    def running(self) -> bool:
+        return self._running

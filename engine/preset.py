@@ -1,0 +1,61 @@
+"""From a preset to a chain that is ready to play."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .. import DuendeError
+from ..presets.library import Entry
+from .chain import Chain
+from .model import load_model
+from .params import ParameterBank
+from .processor import Processor
+from .shared import SharedState
+from .spectral import SpectralProcessor
+from .telemetry import Telemetry
+
+
+@dataclass
+class Rig:
+    """A chain with the state it shares with its controls."""
+
+    shared: SharedState
+    bank: ParameterBank
+    telemetry: Telemetry
+    chain: Chain
+    notices: list[str]
+
+
+def build_rig(processors: list[tuple[str, Processor]], shared: SharedState | None = None) -> Rig:
+    """A chain of named processors around shared state; not yet prepared for a device."""
+    shared = SharedState() if shared is None else shared
+    bank, telemetry = ParameterBank(shared.targets), Telemetry(shared)
+    return Rig(shared, bank, telemetry, Chain(bank, telemetry, processors), [])
+
+
+def load_rig(entry: Entry, provider: str = "cpu", values: Mapping[str, float] | None = None) -> Rig:
+    """Open a preset's models and set its values, then those given by parameter name.
+
+    Short names of controls (`amount` of a slot, a style) are found when only one slot has them.
+    """
+    preset = entry.read()
+    processors: list[tuple[str, Processor]] = []
+    notices: list[str] = []
+    for slot in preset.slots:
+        model = load_model(entry.model_path(slot.model), provider)
+        notices += model.notices
+        processors.append((model.spec.name, SpectralProcessor(model)))
+    rig = build_rig(processors)
+    rig.notices = notices
+    try:
+        for number, slot in enumerate(preset.slots, start=1):
+            rig.bank.set(f"slot/{number}/bypass", float(slot.bypass))
+            rig.bank.set(f"slot/{number}/mix", slot.mix)
+            for control, value in slot.values.items():
+                rig.bank.set(f"slot/{number}/{control}", value)
+        for name, value in preset.values.items():
+            rig.bank.set(name, value)
+    except DuendeError as error:
+        raise DuendeError(f"{entry.path.name}: {error}") from error
+    for name, value in (values or {}).items():
+        rig.bank.set(name, value)
+    return rig

@@ -426,6 +426,9 @@ def table(
     sample_rate: int = 48000,
 ) -> dict[str, Measures]:
     """Measures of every output by name, after the untouched input, the matched EQ and the floor."""
+    for name, output in outputs.items():
+        if np.shape(output) != np.shape(guitar):
+            raise ValueError(f"{name} has shape {np.shape(output)}, the guitar {np.shape(guitar)}: align them")
     judge = Judge(guitar, style, sample_rate)
     rows = {
         UNTOUCHED: judge.measure(judge.guitar),

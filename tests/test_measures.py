@@ -26,9 +26,7 @@ def notes(pitches: list[int], seconds: float, cutoff_hz: float = 6000.0) -> Audi
         wave = sum(np.sin(2.0 * np.pi * h * pitch_hz * time) / h for h in range(1, 12))
         out[start : start + len(time)] += wave * np.exp(-time / 0.25)
     out += 0.002 * rng.standard_normal(len(out))
-    return (
-        np.asarray(scipy.signal.sosfilt(scipy.signal.butter(2, cutoff_hz, fs=RATE, output="sos"), out)) * 0.2
-    )
+    return np.asarray(scipy.signal.sosfilt(scipy.signal.butter(2, cutoff_hz, fs=RATE, output="sos"), out)) * 0.2
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +124,7 @@ def test_matched_eq_gains_are_those_of_the_spectra_and_bounded(rng: np.random.Ge
 def test_matched_eq_draws_gains_linearly_without_delay(rng: np.random.Generator) -> None:
     guitar = np.zeros(RATE)
     guitar[RATE // 2] = 1.0
-    style = scipy.signal.lfilter(
-        *scipy.signal.iirpeak(2000.0, 6.0, fs=RATE), 0.1 * rng.standard_normal(4 * RATE)
-    )
+    style = scipy.signal.lfilter(*scipy.signal.iirpeak(2000.0, 6.0, fs=RATE), 0.1 * rng.standard_normal(4 * RATE))
     output = measures.matched_eq(guitar, style)
     np.testing.assert_allclose(
         output[RATE // 2 - 2000 : RATE // 2], output[RATE // 2 + 2000 : RATE // 2 : -1], atol=1e-6
@@ -179,7 +175,9 @@ def test_the_table_is_deterministic_and_prints(guitar: Audio, style: Audio) -> N
 
 
 def test_misaligned_audio_is_refused(guitar: Audio, style: Audio) -> None:
-    with pytest.raises(ValueError, match="align"):
+    with pytest.raises(ValueError, match="short has shape"):
         measures.table(guitar, {"short": guitar[:-1]}, style)
+    with pytest.raises(ValueError, match="the output has shape"):
+        measures.Judge(guitar[:RATE], style[:RATE]).measure(guitar)
     with pytest.raises(ValueError, match="mono"):
         measures.table(np.stack((guitar, guitar)), {}, style)

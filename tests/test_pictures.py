@@ -45,9 +45,7 @@ def test_every_frame_of_the_sound_is_shown() -> None:
     assert decibels.max() > -70.0
 
 
-def test_without_matplotlib_the_error_names_the_way_out(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_matplotlib_the_error_names_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(DuendeError, match=r"pip install duende\[plot\]"):

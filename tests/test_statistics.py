@@ -36,9 +36,7 @@ def melody(transpose: float, body_hz: tuple[float, float], seed: int = 440) -> t
         harmonics = np.arange(1, int(12000.0 / pitch_hz))
         for harmonic in harmonics:
             phase = np.sin(harmonic * harmonic)
-            out[start:] += (
-                np.sin(2.0 * np.pi * harmonic * pitch_hz * time + phase) * np.exp(-time / 0.3) / harmonic
-            )
+            out[start:] += np.sin(2.0 * np.pi * harmonic * pitch_hz * time + phase) * np.exp(-time / 0.3) / harmonic
     band = scipy.signal.butter(2, body_hz, "band", fs=RATE)
     return normalise_level(torch.from_numpy(scipy.signal.lfilter(*band, out).astype(np.float32))[None])
 

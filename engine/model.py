@@ -168,28 +168,35 @@ class ModelStream:
                     binding.bind_ortvalue_output(f"{state.name}_next", bound_states[1 - turn][index])
                 self._bindings[frames].append(binding)
         self._turn = 0
+        self._settled: list[Float32] = []
         self._options = runtime.RunOptions()
         self._options.log_severity_level = 4
-        self.warm_up()
+        self._settled = self._settle()
+        self.reset()
 
     def run(self, frames: int) -> None:
         """Advance by features[frames]; the answer is in ratios[frames] and dynamics[frames]."""
         self._session.run_with_iobinding(self._bindings[frames][self._turn], self._options)
         self._turn = 1 - self._turn
 
-    def warm_up(self) -> None:
-        """Run every bound size twice, so that no first run falls into the music, and start afresh."""
+    def reset(self) -> None:
+        """Back to how silence before the first sound leaves the states."""
+        for turn in self._states:
+            for array, settled in zip(turn, self._settled, strict=True):
+                np.copyto(array, settled)
+
+    def _settle(self) -> list[Float32]:
+        """Run every bound size, so that no first run falls into the music, and until silence has filled all memory.
+
+        The features of an input that never sounded are zeros.
+        """
+        self._settled = [np.full_like(array, s.initial) for array, s in zip(self._states[0], self._spec.states, strict=True)]
+        self.reset()
         for frames in self._bindings:
             self.features[frames].fill(0.0)
-            for _ in range(2):
+            for _ in range(2 + self._spec.receptive_field_frames // frames):
                 self.run(frames)
-        self.reset()
-
-    def reset(self) -> None:
-        """Back to the initial states."""
-        for turn in self._states:
-            for state, array in zip(self._spec.states, turn, strict=True):
-                array.fill(state.initial)
+        return [array.copy() for array in self._states[self._turn]]
 
 
 def _runtime() -> Any:
@@ -322,6 +329,8 @@ def _snr_db(reference: Float32, answer: Float32) -> float:
     power = float(np.sum(wanted**2))
     if not np.isfinite(error):
         return -np.inf
+    if error == 0.0:
+        return np.inf
     return float(10.0 * np.log10((power + 1e-30) / (error + 1e-30)))
 
 

@@ -67,7 +67,8 @@ class Slot:
         self._first = slot_index(self.index)
         self._delay = processor.latency_samples
         self._memory = processor.memory_samples
-        self._history = History(spec.channels, max(self._delay, self._memory), max_block)
+        # One sample more, for the dry signal at the end of the block before.
+        self._history = History(spec.channels, max(self._delay, self._memory) + 1, max_block)
         self._dry = np.zeros((max_block, spec.channels), dtype=np.float32)
         self._catch = np.zeros((max_block, spec.channels), dtype=np.float32)
         self._other = np.zeros((max_block, spec.channels), dtype=np.float32)
@@ -79,7 +80,7 @@ class Slot:
         # Share of the processor in the output, besides mix and bypass: falls to 0 on a fault, climbs back after it.
         self._trust_at = self._fade_length
         self._resting = 0
-        self._rest_begins = False
+        self._rest_begins = self._failing = False
         # The jump to the dry signal is covered by what it jumped from, falling to 0.
         self._last = np.zeros((1, spec.channels), dtype=np.float32)
         self._jump = np.zeros((1, spec.channels), dtype=np.float32)
@@ -121,7 +122,7 @@ class Slot:
         self._trust_at = self._fade_length
         self._cover_at = self._cover_length
         self._resting = 0
-        self._rest_begins = False
+        self._rest_begins = self._failing = False
         self._last.fill(0.0)
         self._seen = 0
 
@@ -147,6 +148,7 @@ class Slot:
             if self._state != "playing":
                 sane = self._succeed(block, out, amount) and sane and self._sane(out)
             self._blend(out, sane)
+            self._failing = not sane
         if self._cover_at < self._cover_length:
             cover = self._other[:count]
             np.multiply(self._jump, self._cover[self._cover_at : self._cover_at + count, None], out=cover)
@@ -165,7 +167,7 @@ class Slot:
         out.T[:] = self._history.last(len(out), skip=self._delay)
         if self._rest_begins:
             self._rest_begins = False
-            self._cover_jump(out)
+            self._cover_jump(len(out))
         self._resting = max(0, self._resting - len(out))
         if self._resting:
             return
@@ -176,9 +178,10 @@ class Slot:
             self._incoming.reset()
             self._state = "arriving"
 
-    def _cover_jump(self, dry: Float32) -> None:
-        """Let what was heard last fall towards dry, which is heard from now on."""
-        np.subtract(self._last, dry[:1], out=self._jump)
+    def _cover_jump(self, count: int) -> None:
+        """The dry signal is heard from this block of count on: let its difference to the last output fall to 0."""
+        self._jump.T[:] = self._history.last(1, skip=self._delay + count)
+        np.subtract(self._last, self._jump, out=self._jump)
         np.clip(self._jump, -LARGEST_JUMP, LARGEST_JUMP, out=self._jump)
         self._cover_at = 0
 
@@ -222,7 +225,9 @@ class Slot:
         self._telemetry.add("faults")
         self.processor.reset()
         self._trust_at = 0
-        self._cover_jump(dry)
+        if not self._failing:
+            # Else the dry signal is heard already.
+            self._cover_jump(len(out))
         np.copyto(out, dry)
 
     def _succeed(self, block: Float32, out: Float32, amount: float) -> bool:
@@ -346,7 +351,14 @@ class Chain:
             slot.rest(frames)
 
     def process(self, block: Float32, out: Float32) -> None:
-        """Audio thread: block [frames, channels] to out of the same shape, frames up to max_block."""
+        """Audio thread: block [frames, channels] to out of the same shape, frames up to max_block.
+
+        Numbers out of range are looked after here, not by numpy's warnings.
+        """
+        with np.errstate(all="ignore"):
+            self._process(block, out)
+
+    def _process(self, block: Float32, out: Float32) -> None:
         if self.quantum == 1:
             done = 0
             while done < len(block):

@@ -39,8 +39,11 @@ class Processor(Protocol):
     latency_samples: int
     memory_samples: int
     tail_samples: int
-    controls: Sequence[Control]
     values: Float32
+
+    @property
+    def controls(self) -> Sequence[Control]:
+        """What the player may change."""
 
     def prepare(self, spec: StreamSpec) -> None:
         """Control thread: allocate for a stream. DuendeError where the stream cannot be served."""

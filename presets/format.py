@@ -1,6 +1,7 @@
 """The preset: which processors stand in which slots, and their values; one JSON file."""
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from .. import DuendeError
 
 FORMAT = 1
 SUFFIX = ".json"
+MODEL_NAME = re.compile(r"[^./\\:\x00-\x1f][^/\\:\x00-\x1f]*\.onnx")
 
 
 class SlotPreset(msgspec.Struct, forbid_unknown_fields=True):
@@ -33,6 +35,10 @@ class Preset(msgspec.Struct, forbid_unknown_fields=True):
     description: str = ""
 
 
+class _Version(msgspec.Struct):
+    format: int
+
+
 def read_preset(path: Path) -> Preset:
     """Read and check a preset file; DuendeError names file and key."""
     try:
@@ -40,19 +46,30 @@ def read_preset(path: Path) -> Preset:
     except OSError as error:
         raise DuendeError(f"cannot read the preset {path}: {error.strerror or error}") from error
     try:
+        # The format first: another one may well have other keys.
+        found = msgspec.json.decode(data, type=_Version).format
+        if found != FORMAT:
+            raise DuendeError(f"{path.name}: preset format {found}, this version of duende reads {FORMAT}")
         preset = msgspec.json.decode(data, type=Preset)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DuendeError(f"{path.name}: not a preset: {error}") from error
-    if preset.format != FORMAT:
-        raise DuendeError(f"{path.name}: preset format {preset.format}, this version of duende reads {FORMAT}")
     for number, slot in enumerate(preset.slots, start=1):
         if slot.kind != "style":
             raise DuendeError(f"{path.name}: slot {number} is of kind {slot.kind!r}, this version knows 'style'")
-        if slot.model != Path(slot.model).name or not slot.model.endswith(".onnx"):
-            raise DuendeError(f"{path.name}: slot {number}: model {slot.model!r} must be a plain name ending in .onnx")
+        try:
+            check_model_name(slot.model)
+        except DuendeError as error:
+            raise DuendeError(f"{path.name}: slot {number}: {error}") from error
         if not 0.0 <= slot.mix <= 1.0:
             raise DuendeError(f"{path.name}: slot {number}: mix {slot.mix:g} is out of range: 0 to 1")
     return preset
+
+
+def check_model_name(name: str) -> str:
+    """The name itself; DuendeError unless it is a plain file name on every system, with the ending of a model."""
+    if not MODEL_NAME.fullmatch(name):
+        raise DuendeError(f"model {name!r} must be a plain name ending in .onnx")
+    return name
 
 
 def encode_preset(preset: Preset) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 import platformdirs
 
 from .. import DuendeError
-from .format import SUFFIX, Preset, encode_preset, read_preset, write_atomically
+from .format import SUFFIX, Preset, check_model_name, encode_preset, read_preset, write_atomically
 
 HOME_VARIABLE = "DUENDE_HOME"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -66,6 +66,8 @@ class Library:
     def save(self, name: str, preset: Preset, models: dict[str, bytes], *, force: bool = False) -> Entry:
         """Store a preset and its model files under the player's folder, the preset last."""
         check_name(name)
+        for file in (*models, *(slot.model for slot in preset.slots)):
+            check_model_name(file)
         entry = Entry(name, self.own, factory=False)
         if entry.path.exists() and not force:
             raise DuendeError(f"there is a preset {name!r} already: choose another name, or replace it with --force")

@@ -1,0 +1,115 @@
+"""Presets by name: the player's own before the factory's, and no way out of the folder."""
+
+from pathlib import Path
+
+import pytest
+
+from duende import DuendeError
+from duende.presets.format import Preset, SlotPreset, encode_preset
+from duende.presets.library import Library, check_name, home
+
+
+def preset(name: str, model: str = "m.onnx") -> Preset:
+    return Preset(1, name, [SlotPreset("style", model)])
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    """Factory presets `cello` and `wood`, and a player without any."""
+    factory = tmp_path / "factory"
+    factory.mkdir()
+    for name in ("cello", "wood"):
+        (factory / f"{name}.json").write_bytes(encode_preset(preset(name)))
+    return Library(own=tmp_path / "own" / "presets", factory=factory)
+
+
+def test_own_presets_hide_factory_ones(library: Library) -> None:
+    assert [(entry.name, entry.factory) for entry in library.entries()] == [("cello", True), ("wood", True)]
+    entry = library.save("cello", preset("mine"), {"m.onnx": b"model"})
+    assert [(one.name, one.factory) for one in library.entries()] == [("cello", False), ("wood", True)]
+    assert library.find("cello") == entry
+    assert library.find("cello").read().name == "mine"
+    assert entry.model_path("m.onnx").read_bytes() == b"model"
+    assert library.find("wood").read().name == "wood"
+
+
+def test_saving_over_a_preset_needs_force(library: Library) -> None:
+    library.save("mine", preset("one"), {"m.onnx": b"1"})
+    with pytest.raises(DuendeError, match="'mine' already: .*--force"):
+        library.save("mine", preset("two"), {"m.onnx": b"2"})
+    assert library.find("mine").read().name == "one"
+    assert library.find("mine").model_path("m.onnx").read_bytes() == b"1"
+    library.save("mine", preset("two"), {"m.onnx": b"2"}, force=True)
+    assert library.find("mine").read().name == "two"
+
+
+def test_unknown_names_list_what_there_is(library: Library) -> None:
+    with pytest.raises(DuendeError, match="no preset 'celo'; there are: cello, wood"):
+        library.find("celo")
+    with pytest.raises(DuendeError, match="there are: none"):
+        Library(own=library.own, factory=library.own).find("x")
+
+
+@pytest.mark.parametrize("name", ["cello", "a", "0", "my-sound_2", "x" * 63])
+def test_good_names(name: str) -> None:
+    assert check_name(name) == name
+
+
+BAD_NAMES = [
+    "",
+    ".",
+    "..",
+    "../x",
+    "a/b",
+    "a\\b",
+    "/etc/passwd",
+    "Cello",
+    "a b",
+    "a.json",
+    "-a",
+    "_a",
+    "x" * 64,
+    "é",
+    "a\n",
+]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_bad_names_are_refused(name: str, library: Library) -> None:
+    with pytest.raises(DuendeError, match="use 1 to 63 lower-case letters") as caught:
+        library.save(name, preset("x"), {})
+    assert "\n" not in str(caught.value)
+    assert not library.own.exists()
+
+
+@pytest.mark.parametrize("name", ["../factory/cello", "..", "./cello", "cello.json", "/cello"])
+def test_finding_never_leaves_the_folder(name: str, library: Library) -> None:
+    with pytest.raises(DuendeError, match="no preset"):
+        library.find(name)
+
+
+@pytest.mark.parametrize("file", ["../m.onnx", "/tmp/m.onnx", "sub/m.onnx", "..\\m.onnx", "m.txt", ""])
+def test_model_files_stay_beside_the_preset(file: str, library: Library, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DuendeError, match="must be a plain name ending in .onnx"):
+        library.save("mine", preset("x"), {file: b"model"})
+    with pytest.raises(DuendeError, match="must be a plain name ending in .onnx"):
+        library.save("mine", preset("x", model=file), {})
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_players_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUENDE_HOME", str(tmp_path))
+    assert home() == tmp_path
+    assert Library().own == tmp_path / "presets"
+    monkeypatch.delenv("DUENDE_HOME")
+    assert home().name == "duende"
+
+
+def test_factory_presets_can_be_read() -> None:
+    library = Library(own=Path("/nonexistent"))
+    for entry in library.entries():
+        assert entry.factory
+        assert entry.read().slots
+        for slot in entry.read().slots:
+            assert entry.model_path(slot.model).is_file()

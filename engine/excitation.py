@@ -10,7 +10,7 @@ With l the level of the input x and l_b that of its band x_b (smoothed root mean
     noise@1  l times white Gaussian noise of variance 1
     soft@1   sum_b l_b tanh(2 u_b),  u_b = x_b / (l_b + 0.003 l + 1e-6)
     hard@1   sum_b l_b tanh(10 u_b)
-    rect@1   sum_b |x_b| - smoothed |x_b|
+    rect@1   sum_b |x_b| - 0.9 l_b   (0.9 is the mean of a rectified sine over its root mean square)
 
 All are pre-emphasised, y(t) - 0.9 y(t-1) at 48 kHz, against leakage between bins of a spectrum that falls steeply.
 """
@@ -39,6 +39,8 @@ WINDOW_SUB_BLOCKS = 128
 LEVEL_LAG_S = 0.005
 NOISE_PERIOD = 2**18
 NOISE_SEED = 0x64756531
+FLOOR_SHARE, FLOOR_LEVEL = 0.003, 1e-6
+RECTIFIED_MEAN = 0.9
 DECIMATOR_TAPS = 56
 DECIMATOR_STEP = 64
 PIECES_BY_HAND = 4
@@ -132,17 +134,13 @@ class Excitations:
         self._bank = FilterBank(band_filters(sample_rate), OVERSAMPLING, quantum)
         self._bank_state = self._bank.allocate(channels, max_quanta)
         wide = (channels, bands, most_subs, width)
-        self._unit = np.zeros(wide, dtype=np.float32)
-        # Power and magnitude of the bands go through the same smoothing, side by side.
-        pair = (channels, 2, bands, most_subs, width)
-        self._raw, self._smooth = (np.zeros(pair, dtype=np.float32) for _ in range(2))
+        self._unit, self._squared_bands, self._band_level = (np.zeros(wide, dtype=np.float32) for _ in range(3))
         self._wide_mean = np.full((width, 1), 1.0 / width, dtype=np.float32)
         self._wide_rise = np.arange(1, width + 1, dtype=np.float32) / width
-        self._band_mean = np.zeros((channels, 2, bands, most_subs, 1), dtype=np.float32)
-        self._wide_difference = np.zeros((channels, 2, bands, most_subs, 1), dtype=np.float32)
-        self._floor = np.zeros((channels, most_subs + 1), dtype=np.float32)
-        self._wide_floor = np.zeros((channels, most_subs, width), dtype=np.float32)
-        self._smooth_bands = FirSmoother(weights, channels * 2 * bands, most_subs)
+        self._band_mean = np.zeros((channels, bands, most_subs, 1), dtype=np.float32)
+        self._wide_difference = np.zeros((channels, bands, most_subs, 1), dtype=np.float32)
+        self._floor = np.zeros((channels, most_subs), dtype=np.float32)
+        self._smooth_bands = FirSmoother(weights, channels * bands, most_subs)
         self._driven = [name for name in self._saturated if name in DRIVES]
         drives = [DRIVES[name] for name in self._driven]
         self._drives = np.array(drives, dtype=np.float32).reshape(-1, 1, 1, 1)
@@ -215,26 +213,22 @@ class Excitations:
     def _saturate(self, samples: Float32, levels: Float32, quanta: int) -> None:
         """Fill _slow with the decimated, pre-emphasised saturations of the quanta."""
         channels, subs = self._channels, quanta * self._subs
-        unit = self._unit[:, :, :subs]
-        raw, smooth = self._raw[:, :, :, :subs], self._smooth[:, :, :, :subs]
-        mean, difference = self._band_mean[:, :, :, :subs], self._wide_difference[:, :, :, :subs]
+        unit, band_level, squared = (
+            part[:, :, :subs] for part in (self._unit, self._band_level, self._squared_bands)
+        )
+        mean, floor = self._band_mean[:, :, :subs], self._floor[:, :subs]
         bands = unit.shape[1]
+        # Bands first, time contiguous.
         split = self._bank.process(samples, self._bank_state).reshape(unit.shape)
 
-        np.multiply(split, split, out=raw[:, 0])
-        np.abs(split, out=raw[:, 1])
-        np.matmul(raw, self._wide_mean, out=mean)
-        ends = self._smooth_bands.process(mean.reshape(channels * 2 * bands, subs))
-        ends = ends.reshape(channels, 2, bands, subs + 1)
-        np.sqrt(ends[:, 0], out=ends[:, 0])
-        interpolate(ends, self._wide_rise, difference, smooth)
-        band_level, magnitude = smooth[:, 0], smooth[:, 1]
-
-        floor, wide_floor = self._floor[:, : subs + 1], self._wide_floor[:, :subs]
-        np.multiply(levels, np.float32(0.003), out=floor)
-        np.add(floor, np.float32(1e-6), out=floor)
-        interpolate(floor, self._wide_rise, self._difference[:, :subs], wide_floor)
-        np.add(band_level, wide_floor[:, None], out=unit)
+        np.square(split, out=squared)
+        np.matmul(squared, self._wide_mean, out=mean)
+        ends = self._smooth_bands.process(mean.reshape(channels * bands, subs)).reshape(channels, bands, subs + 1)
+        np.sqrt(ends, out=ends)
+        interpolate(ends, self._wide_rise, self._wide_difference[:, :, :subs], band_level)
+        np.multiply(levels[:, 1:], FLOOR_SHARE, out=floor)
+        np.add(floor, FLOOR_LEVEL, out=floor)
+        np.add(band_level, floor[:, None, :, None], out=unit)
         np.divide(split, unit, out=unit)
 
         shaped = self._shaped[:, :, :, :subs]
@@ -243,7 +237,9 @@ class Excitations:
         np.tanh(driven, out=driven)
         np.multiply(driven, band_level[:, None], out=driven)
         if "rect@1" in self._saturated:
-            np.subtract(raw[:, 1], magnitude, out=shaped[:, -1])
+            np.abs(split, out=squared)
+            np.multiply(band_level, RECTIFIED_MEAN, out=unit)
+            np.subtract(squared, unit, out=shaped[:, -1])
         fast = self._fast[:, :, :subs]
         np.add.reduce(shaped, axis=2, out=fast)
         self._decimate(fast, quanta)

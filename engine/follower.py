@@ -1,9 +1,9 @@
 """A gentle level follower: holds the output's loudness to the player's after filters that the gains cannot foresee."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
-
-from .smoothing import FirSmoother, interpolate
 
 Float32 = npt.NDArray[np.float32]
 
@@ -19,46 +19,48 @@ class Follower:
     Between hops the gain moves along a straight line.
     """
 
-    def __init__(self, hop: int, channels: int, max_frames: int) -> None:
+    def __init__(self, hop: int, channels: int) -> None:
         self._hop = hop
-        hops = WINDOW_SAMPLES // hop
-        self._levels = FirSmoother(np.full(hops, 1.0 / hops), 2 * channels, max_frames)
-        self._mean = np.full((hop, 1), 1.0 / hop, dtype=np.float32)
-        self._squares = np.zeros((2 * channels, max_frames, hop), dtype=np.float32)
-        self._powers = np.zeros((2 * channels, max_frames, 1), dtype=np.float32)
-        self._gains = np.ones((channels, max_frames + 1), dtype=np.float32)
-        self._difference = np.zeros((channels, max_frames, 1), dtype=np.float32)
-        self._line = np.zeros((channels, max_frames, hop), dtype=np.float32)
+        self._hops = WINDOW_SAMPLES // hop
+        self._energies = np.zeros((channels, 2, self._hops))
+        self._at = [0] * channels
+        self._gain = [1.0] * channels
         self._rise = np.arange(1, hop + 1, dtype=np.float32) / hop
+        self._line = np.zeros(hop, dtype=np.float32)
 
     def process(self, reference: Float32, wanted: Float32, amount: float, signal: Float32) -> None:
         """Scale signal [channels, frames * hop] in place towards reference, the aligned input of the same shape.
 
         wanted: (gamma - 1) swing [channels, frames].
         """
-        channels, count = signal.shape
-        frames = count // self._hop
-        squares, powers = self._squares[:, :frames], self._powers[:, :frames]
-        np.square(reference.reshape(channels, frames, self._hop), out=squares[:channels])
-        np.square(signal.reshape(channels, frames, self._hop), out=squares[channels:])
-        np.matmul(squares, self._mean, out=powers)
-        levels = self._levels.process(powers[:, :, 0])[:, 1:]
-        np.add(levels, POWER_FLOOR, out=levels)
-        np.log(levels, out=levels)
-        gains = self._gains[:, : frames + 1]
-        target = gains[:, 1:]
-        np.subtract(levels[:channels], levels[channels:], out=target)
-        np.multiply(target, 0.5, out=target)
-        np.add(target, wanted, out=target)
-        np.clip(target, -REACH, REACH, out=target)
-        np.multiply(target, STRENGTH * amount, out=target)
-        np.exp(target, out=target)
-        line = self._line[:, :frames]
-        interpolate(gains, self._rise, self._difference[:, :frames], line)
-        np.multiply(signal, line.reshape(channels, count), out=signal)
-        self._gains[:, 0] = gains[:, frames]
+        hop, line = self._hop, self._line
+        for channel in range(len(signal)):
+            energies = self._energies[channel]
+            for frame in range(signal.shape[1] // hop):
+                part = signal[channel, frame * hop : (frame + 1) * hop]
+                aligned = reference[channel, frame * hop : (frame + 1) * hop]
+                at = self._at[channel]
+                energies[0, at] = np.dot(aligned, aligned)
+                energies[1, at] = np.dot(part, part)
+                self._at[channel] = (at + 1) % self._hops
+                before = self._gain[channel]
+                after = self._next_gain(energies, float(wanted[channel, frame]), amount)
+                self._gain[channel] = after
+                np.multiply(self._rise, after - before, out=line)
+                np.add(line, before, out=line)
+                np.multiply(part, line, out=part)
 
     def reset(self) -> None:
         """Back to silence and gain 1."""
-        self._levels.reset()
-        self._gains.fill(1.0)
+        self._energies.fill(0.0)
+        for channel in range(len(self._gain)):
+            self._gain[channel] = 1.0
+            self._at[channel] = 0
+
+    def _next_gain(self, energies: npt.NDArray[np.float64], wanted: float, amount: float) -> float:
+        given = float(np.add.reduce(energies[0])) / WINDOW_SAMPLES + POWER_FLOOR
+        made = float(np.add.reduce(energies[1])) / WINDOW_SAMPLES + POWER_FLOOR
+        if not (given < math.inf and made < math.inf):
+            return 1.0
+        target = 0.5 * math.log(given / made) + wanted
+        return math.exp(STRENGTH * amount * min(REACH, max(-REACH, target)))

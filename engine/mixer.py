@@ -15,6 +15,7 @@ follows the player by construction. `amount` scales all logarithms of the dry pa
 linearly, so that amount 0 is the plain guitar.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,7 @@ POWER_FLOOR = 1e-12
 SHAPE_RANGE = (-4.6, 9.0)
 GAIN_RANGE = (-12.0, 6.0)
 COMMON_RANGE = (-9.0, 5.0)
+FINE_BINS, GROUP = 128, 4
 
 
 def feature_count(bands: int) -> int:
@@ -67,20 +69,27 @@ class Observer:
     ) -> None:
         self._bands = bands
         count = bands.count
+        # Bins are added up in groups where the bands are wide, which makes the product with the bands small.
+        self._single = single = min(FINE_BINS, bands.bins)
+        self._groups = groups = (bands.bins - single) // GROUP
+        grouped = bands.pooling[single : single + GROUP * groups].reshape(groups, GROUP, count).mean(axis=1)
+        pooling = np.concatenate([bands.pooling[:single], grouped])
+        members = np.concatenate([np.ones(single), np.full(groups, GROUP)])
+        pooling /= (pooling * members[:, None]).sum(axis=0, keepdims=True)
         energy = float(np.sum(windows(sizes)[0] ** 2))
-        # Squared real and imaginary parts stand side by side, so each row of the pooling matrix stands twice.
-        self._pooling = np.repeat(bands.pooling / energy, 2, axis=0).astype(np.float32)
+        self._pooling = np.ascontiguousarray(pooling / energy, dtype=np.float32)
         octaves = np.log2(bands.centres_hz)
         kernel = np.exp(-0.5 * ((octaves[:, None] - octaves[None, :]) / SMOOTH_OCTAVES) ** 2)
         self._smoothing = (kernel / kernel.sum(axis=0, keepdims=True)).astype(np.float32)
-        self._rate = 1.0 - np.exp(-sizes.hop / (SLOW_S * sample_rate))
+        self._rate = float(1.0 - np.exp(-sizes.hop / (SLOW_S * sample_rate)))
 
-        self._squares = np.zeros((channels, excitations, max_frames, 2 * bands.bins), dtype=np.float32)
-        self._pooled = np.zeros((channels, excitations, max_frames, count), dtype=np.float32)
-        self._power = np.zeros((channels, max_frames, excitations, count), dtype=np.float32)
-        self._slow = np.zeros((channels, max_frames, excitations, count), dtype=np.float32)
-        self._smooth = np.zeros((channels, max_frames, excitations, count), dtype=np.float32)
-        self._slow_level = np.zeros((channels, max_frames), dtype=np.float32)
+        used = single + GROUP * groups
+        self._parts = np.zeros((channels, excitations, max_frames, 2 * used), dtype=np.float32)
+        self._squares = np.zeros((channels, excitations, max_frames, used), dtype=np.float32)
+        self._reduced = np.zeros((channels, max_frames, excitations, single + groups), dtype=np.float32)
+        shape = (channels, max_frames, excitations, count)
+        self._power, self._slow, self._smooth = (np.zeros(shape, dtype=np.float32) for _ in range(3))
+        self._log_slow_level = np.zeros((channels, max_frames, 1, 1), dtype=np.float32)
         self._level = np.zeros((channels, max_frames), dtype=np.float32)
         self._swing = np.zeros((channels, max_frames), dtype=np.float32)
         self._mean = np.zeros((channels, max_frames, 1), dtype=np.float32)
@@ -92,16 +101,9 @@ class Observer:
 
     def process(self, spectra: Complex64, level: Float32) -> Observation:
         """Observe spectra [channels, excitations, frames, bins] and levels [channels, frames]."""
-        channels, excitations, frames, _ = spectra.shape
-        squares = self._squares[:, :, :frames]
-        parts = spectra[..., : self._bands.bins].view(np.float32)
-        np.multiply(parts, parts, out=squares)
-        pooled = self._pooled[:, :, :frames]
-        np.matmul(squares, self._pooling, out=pooled)
-        power = self._power[:, :frames]
-        power[:] = pooled.transpose(0, 2, 1, 3)
+        power = self._pool(spectra)
         self._average(power, level)
-        return self._describe(power, level)
+        return self._describe(power)
 
     def reset(self) -> None:
         """Forget all averages."""
@@ -116,6 +118,22 @@ class Observer:
             self._level_sum[:] = other._level_sum
             self._weight[:] = other._weight
 
+    def _pool(self, spectra: Complex64) -> Float32:
+        """Band powers [channels, frames, excitations, bands]."""
+        channels, excitations, frames, _ = spectra.shape
+        single, groups = self._single, self._groups
+        used = single + GROUP * groups
+        parts, squares = self._parts[:, :, :frames], self._squares[:, :, :frames]
+        reduced, power = self._reduced[:, :frames], self._power[:, :frames]
+        np.square(spectra[..., :used].view(np.float32), out=parts)
+        np.add(parts[..., 0::2], parts[..., 1::2], out=squares)
+        by_frame = reduced.transpose(0, 2, 1, 3)
+        by_frame[..., :single] = squares[..., :single]
+        grouped = squares[..., single:].reshape(channels, excitations, frames, groups, GROUP)
+        np.add.reduce(grouped, axis=4, out=by_frame[..., single:])
+        np.matmul(reduced, self._pooling, out=power)
+        return power
+
     def _average(self, power: Float32, level: Float32) -> None:
         """Advance the slow averages frame by frame, less where the input rests."""
         channels, frames = level.shape
@@ -123,54 +141,53 @@ class Observer:
             total, weight = self._level_sum[channel], self._weight[channel]
             sums, slow = self._sum[channel], self._slow[channel]
             for frame in range(frames):
-                now = float(level[channel, frame]) ** 2
-                share = self._rate * now / (now + 0.01 * total / (weight + 1e-9) + 1e-9)
+                now = float(level[channel, frame])
+                square = now * now
+                share = self._rate * square / (square + 0.01 * total / (weight + 1e-9) + 1e-9)
                 keep = 1.0 - share
-                total = keep * total + share * now
+                total = keep * total + share * square
                 weight = keep * weight + share
                 np.multiply(power[channel, frame], share, out=self._step)
                 np.multiply(sums, keep, out=sums)
                 np.add(sums, self._step, out=sums)
                 np.multiply(sums, 1.0 / (weight + 1e-9), out=slow[frame])
-                self._slow_level[channel, frame] = total / (weight + 1e-9)
+                log_level = math.log(now + LEVEL_FLOOR)
+                log_slow = 0.5 * math.log(total / (weight + 1e-9) + LEVEL_FLOOR**2)
+                self._level[channel, frame] = log_level
+                self._log_slow_level[channel, frame] = log_slow
+                self._swing[channel, frame] = min(3.0, max(-6.0, log_level - log_slow))
             self._level_sum[channel], self._weight[channel] = total, weight
 
-    def _describe(self, power: Float32, level: Float32) -> Observation:
+    def _describe(self, power: Float32) -> Observation:
         count = self._bands.count
-        frames = level.shape[1]
-        slow, smooth, features = self._slow[:, :frames], self._smooth[:, :frames], self._features[:, :frames]
-        slow_level, log_level = self._slow_level[:, :frames], self._level[:, :frames]
+        frames = power.shape[1]
+        slow, shape, features = self._slow[:, :frames], self._smooth[:, :frames], self._features[:, :frames]
         swing, mean = self._swing[:, :frames], self._mean[:, :frames]
-        np.matmul(slow, self._smoothing, out=smooth)
-        np.add(smooth, POWER_FLOOR, out=smooth)
-        np.log(smooth, out=smooth)
-        np.add(level, LEVEL_FLOOR, out=log_level)
-        np.log(log_level, out=log_level)
-        np.add(slow_level, LEVEL_FLOOR**2, out=slow_level)
-        np.log(slow_level, out=slow_level)
-        np.multiply(slow_level, 0.5, out=slow_level)
-        np.subtract(log_level, slow_level, out=swing)
-        np.clip(swing, -6.0, 3.0, out=swing)
+        np.matmul(slow, self._smoothing, out=shape)
+        np.add(shape, POWER_FLOOR, out=shape)
+        np.log(shape, out=shape)
+        np.multiply(shape, 0.5, out=shape)
 
         relative, centred, tilt = (features[:, :, i * count : (i + 1) * count] for i in range(3))
         np.add(power[:, :, 0], POWER_FLOOR, out=relative)
         np.log(relative, out=relative)
-        np.subtract(relative, smooth[:, :, 0], out=relative)
         np.multiply(relative, 0.5, out=relative)
-        np.clip(relative, -6.0, 2.5, out=relative)
+        np.subtract(relative, shape[:, :, 0], out=relative)
+        np.maximum(relative, -6.0, out=relative)
+        np.minimum(relative, 2.5, out=relative)
         np.multiply(relative, 1.0 / 1.5, out=relative)
         np.add.reduce(relative, axis=2, keepdims=True, out=mean)
         np.multiply(mean, 1.0 / count, out=mean)
         np.subtract(relative, mean, out=centred)
 
-        np.multiply(smooth, 0.5, out=smooth)
-        np.subtract(smooth, slow_level[:, :, None, None], out=smooth)
-        np.add.reduce(smooth[:, :, 0], axis=2, keepdims=True, out=mean)
+        np.subtract(shape, self._log_slow_level[:, :frames], out=shape)
+        dry = shape[:, :, 0]
+        np.add.reduce(dry, axis=2, keepdims=True, out=mean)
         np.multiply(mean, 1.0 / count, out=mean)
-        np.subtract(smooth[:, :, 0], mean, out=tilt)
+        np.subtract(dry, mean, out=tilt)
         np.multiply(tilt, 1.0 / 3.0, out=tilt)
         np.multiply(swing, 1.0 / 1.5, out=features[:, :, -1])
-        return Observation(features, power, smooth, log_level, swing)
+        return Observation(features, power, shape, self._level[:, :frames], swing)
 
 
 def band_widths(bands: Bands, sizes: StftSizes) -> Float64:
@@ -186,10 +203,8 @@ class GainLaw:
         self._bands = bands
         self._widths = band_widths(bands, sizes).astype(np.float32)
         self._log_gain, self._energy = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
-        self._weights = np.zeros((bands.count, 1), dtype=np.float32)
-        self._per_excitation = np.zeros((channels, max_frames, excitations, 1), dtype=np.float32)
-        self._predicted = np.zeros((channels, max_frames), dtype=np.float32)
-        self._common = np.zeros((channels, max_frames), dtype=np.float32)
+        self._weights = np.zeros(bands.count, dtype=np.float32)
+        self._band_energy = np.zeros((channels, max_frames, bands.count), dtype=np.float32)
         self._bins = np.zeros((channels, max_frames, excitations, bands.bins), dtype=np.float32)
         self._products = np.zeros((channels, max_frames, excitations, bands.bins), dtype=np.complex64)
 
@@ -209,36 +224,32 @@ class GainLaw:
         dynamics: (d, gamma) [channels, frames, 2].
         response: R [bands], power response of the filter that follows.
         """
-        frames = ratios.shape[1]
+        channels, frames = ratios.shape[:2]
         gain, energy = self._log_gain[:, :frames], self._energy[:, :frames]
-        np.clip(seen.shape, *SHAPE_RANGE, out=gain)
+        np.maximum(seen.shape, SHAPE_RANGE[0], out=gain)
+        np.minimum(gain, SHAPE_RANGE[1], out=gain)
         np.subtract(ratios, gain, out=gain)
         if amount < 1.0:
             np.multiply(gain[:, :, 0], amount, out=gain[:, :, 0])
-        np.clip(gain, *GAIN_RANGE, out=gain)
+        np.maximum(gain, GAIN_RANGE[0], out=gain)
+        np.minimum(gain, GAIN_RANGE[1], out=gain)
         np.exp(gain, out=gain)
         if amount < 1.0:
             np.multiply(gain[:, :, 1:], amount, out=gain[:, :, 1:])
 
         np.multiply(gain, gain, out=energy)
         np.multiply(energy, seen.power, out=energy)
-        np.multiply(self._widths, response, out=self._weights[:, 0])
-        per_excitation, predicted = self._per_excitation[:, :frames], self._predicted[:, :frames]
-        np.matmul(energy, self._weights, out=per_excitation)
-        np.add.reduce(per_excitation[:, :, :, 0], axis=2, out=predicted)
-        common = self._common[:, :frames]
-        np.add(predicted, LEVEL_FLOOR**2, out=predicted)
-        np.log(predicted, out=predicted)
-        np.multiply(predicted, 0.5, out=predicted)
-        np.subtract(dynamics[:, :, 1], 1.0, out=common)
-        np.multiply(common, seen.swing, out=common)
-        np.add(common, seen.level, out=common)
-        np.add(common, dynamics[:, :, 0], out=common)
-        np.subtract(common, predicted, out=common)
-        np.clip(common, *COMMON_RANGE, out=common)
-        np.multiply(common, amount, out=common)
-        np.exp(common, out=common)
-        np.multiply(gain, common[:, :, None, None], out=gain)
+        band_energy = self._band_energy[:, :frames]
+        np.add.reduce(energy, axis=2, out=band_energy)
+        np.multiply(self._widths, response, out=self._weights)
+        for channel in range(channels):
+            for frame in range(frames):
+                predicted = float(np.dot(band_energy[channel, frame], self._weights))
+                swing, gamma = float(dynamics[channel, frame, 0]), float(dynamics[channel, frame, 1])
+                common = float(seen.level[channel, frame]) + (gamma - 1.0) * float(seen.swing[channel, frame]) + swing
+                common -= 0.5 * math.log(predicted + LEVEL_FLOOR**2) if predicted < math.inf else math.inf
+                common = min(COMMON_RANGE[1], max(COMMON_RANGE[0], common))
+                np.multiply(gain[channel, frame], math.exp(amount * common), out=gain[channel, frame])
 
         bins, products = self._bins[:, :frames], self._products[:, :frames]
         np.matmul(gain, self._bands.interpolation, out=bins)

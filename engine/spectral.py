@@ -61,7 +61,7 @@ class SpectralProcessor:
         self._mix_style = np.zeros(len(model.styles), dtype=np.float32)
         self._settle()
         self._convolvers = [Convolver(self._body.spectra) for _ in range(channels)]
-        self._follower = Follower(sizes.hop, channels, largest)
+        self._follower = Follower(sizes.hop, channels)
         self._input = np.zeros((channels, largest * sizes.hop), dtype=np.float32)
         self._spectra = np.zeros((channels, largest, sizes.bins), dtype=np.complex64)
         self._wet = np.zeros((channels, largest * sizes.hop), dtype=np.float32)

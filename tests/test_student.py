@@ -1,0 +1,119 @@
+"""The student in torch, the graph in ONNX Runtime and the engine's gain law must be the same thing."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from duende import DuendeError  # noqa: E402
+from duende.engine.excitation import NAMES  # noqa: E402
+from duende.engine.mixer import mixer_bands  # noqa: E402
+from duende.engine.model import load_model  # noqa: E402
+from duende.engine.preset import build_rig  # noqa: E402
+from duende.engine.render import render_array  # noqa: E402
+from duende.engine.spectral import SpectralProcessor  # noqa: E402
+from duende.engine.stft import DEFAULT_SIZES  # noqa: E402
+from duende.export import model_file  # noqa: E402
+from duende.export.content import batch, hear  # noqa: E402
+from duende.export.distill import BODY_POINTS, BODY_TOP_HZ, Distilled  # noqa: E402
+from duende.export.student import Renderer, Student, StudentConfig  # noqa: E402
+
+pytestmark = pytest.mark.train
+
+RATE = 48000
+CONFIG = StudentConfig(tuple(NAMES), width=16, dilations=(1, 2, 4))
+
+
+@pytest.fixture
+def student() -> Student:
+    torch.manual_seed(4)
+    made = Student(CONFIG)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return made
+
+
+def curve() -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    frequency = np.linspace(0.0, 1.0, BODY_POINTS)
+    return np.asarray(-3.0 * frequency + 0.5 * np.cos(12.0 * frequency), dtype=np.float32)
+
+
+def export(student: Student) -> bytes:
+    distilled = Distilled(student, curve(), [], 0.0)
+    origin = model_file.provenance([], "tests", {}, 0, 0, "CC0")
+    return model_file.model_bytes(distilled, "tiny", ["tiny"], DEFAULT_SIZES, RATE, origin, {})
+
+
+def plucks(samples: int, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    time = np.arange(samples) / RATE
+    sound = sum(np.exp(-4.0 * (time % 0.4)) * np.sin(2.0 * np.pi * hz * time) for hz in (110.0, 196.0, 330.0))
+    return np.asarray(0.1 * sound + 1e-3 * rng.standard_normal(samples), dtype=np.float32)
+
+
+def test_training_hears_what_the_engine_plays(tmp_path: Path, rng: np.random.Generator) -> None:
+    """The differentiable way from content to sound equals the engine's; without noise, which counts from the start."""
+    names = tuple(name for name in NAMES if name != "noise@1")
+    torch.manual_seed(5)
+    config = replace(CONFIG, excitations=names)
+    student = Student(config)
+    with torch.no_grad():
+        student.last.add_(0.05 * torch.randn_like(student.last))
+    hop = DEFAULT_SIZES.hop
+    samples = plucks(300 * hop, rng)
+    (tmp_path / "tiny.onnx").write_bytes(export(student))
+    rig = build_rig([("tiny", SpectralProcessor(load_model(tmp_path / "tiny.onnx")))])
+    played = render_array(rig, samples, RATE)[: len(samples)]
+    past = config.receptive_field - 1
+    # Before the content there is silence enough for memory and alignment; the engine starts as if after silence.
+    quiet = np.zeros((past + 1) * hop, dtype=np.float32)
+    heard = batch([hear(np.concatenate([quiet, samples]), RATE, DEFAULT_SIZES, len(quiet), past, names)])
+    renderer = Renderer(mixer_bands(DEFAULT_SIZES, RATE), DEFAULT_SIZES, RATE, curve(), BODY_TOP_HZ)
+    with torch.no_grad():
+        ratios, dynamics = student(heard.features, torch.ones(1))
+        ratios, dynamics = ratios[:, past:], dynamics[:, past:]
+        trained = renderer(heard, renderer.gains(heard, ratios, dynamics)[0], dynamics)[0].numpy()
+    assert np.abs(trained[hop:] - played[: len(trained) - hop]).max() < 1e-5
+
+
+def test_the_exported_file_answers_as_the_student(student: Student, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.onnx"
+    path.write_bytes(export(student))
+    model = load_model(path)
+    assert model.spec.receptive_field_frames == CONFIG.receptive_field
+    np.testing.assert_allclose(model.body(np.ones(1, dtype=np.float32)), curve(), atol=1e-6)
+
+
+def test_export_refuses_a_graph_that_answers_otherwise(student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Change one tap after the golden pair was taken from torch: the file must not come to be."""
+    honest = Student.weights
+
+    def tampered(self: Student, body: np.ndarray[tuple[int, int], np.dtype[np.float32]]) -> object:
+        weights = honest(self, body)
+        weights.blocks[1].taps[0] *= 1.05
+        return weights
+
+    monkeypatch.setattr(Student, "weights", tampered)
+    with pytest.raises(DuendeError, match="golden pair missed|answers .* dB like the student"):
+        export(student)
+
+
+def test_export_compares_more_than_the_golden_pair(student: Student) -> None:
+    """A state that is wrong only after the golden pair's 16 frames is noticed, too."""
+    data = export(student)
+    other = Student(CONFIG)
+    with pytest.raises(DuendeError, match="dB like the student"):
+        model_file.check_export(data, "tiny", other)
+
+
+def test_the_mix_has_the_gradient_of_its_formula() -> None:
+    from duende.export.student import _Mix
+
+    generator = torch.Generator().manual_seed(6)
+    gains = torch.randn(1, 3, 2, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    spectra = torch.randn(1, 3, 2, 5, generator=generator, dtype=torch.complex128)
+    interpolation = torch.rand(4, 5, generator=generator, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda g: _Mix.apply(g, spectra, interpolation), (gains,))

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..engine.excitation import NAMES, Excitations
+from ..engine.excitation import Excitations
 from ..engine.mixer import Observer, mixer_bands
 from ..engine.stft import Analysis, StftSizes
 from .student import Heard
@@ -28,7 +28,7 @@ class Piece:
 
 
 def hear(
-    samples: Float32, sample_rate: float, sizes: StftSizes, run_in: int, past: int, names: Sequence[str] = NAMES
+    samples: Float32, sample_rate: float, sizes: StftSizes, run_in: int, past: int, names: Sequence[str]
 ) -> Piece:
     """Let the engine's front end listen to samples [n].
 
@@ -68,10 +68,12 @@ def hear(
     return Piece(aligned, heard)
 
 
-def hear_all(pieces: Sequence[Float32], sample_rate: float, sizes: StftSizes, run_in: int, past: int) -> list[Piece]:
+def hear_all(
+    pieces: Sequence[Float32], sample_rate: float, sizes: StftSizes, run_in: int, past: int, names: Sequence[str]
+) -> list[Piece]:
     """`hear` for many pieces, two at a time (numpy leaves the interpreter during the large products)."""
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda piece: hear(piece, sample_rate, sizes, run_in, past), pieces))
+        return list(pool.map(lambda piece: hear(piece, sample_rate, sizes, run_in, past, names), pieces))
 
 
 def batch(pieces: Sequence[Piece]) -> Heard:

@@ -41,9 +41,8 @@ def run_demo(entry: Entry, folder: Path, seconds: float = 4.0) -> DemoReport:
     render_file(load_rig(entry), source, target)
     output, _ = soundfile.read(target, dtype="float32")
     rows: list[tuple[str, Float32]] = [("input: built-in plucked strings", phrase)]
-    style = entry.folder / f"{entry.name}.png"
-    if style.is_file():
-        rows.append((f"style: {entry.name}", read_style_picture(style)))
+    if entry.picture_path.is_file():
+        rows.append((f"style: {entry.name}", read_style_picture(entry.picture_path)))
     rows.append((f"output: {entry.name}, played by the phrase", output[: len(phrase)]))
     spectrogram_figure(picture, rows, SAMPLE_RATE)
     host = Host(load_rig(entry), ArrayDevice(np.zeros((BLOCK, 1), dtype=np.float32), SAMPLE_RATE, BLOCK))

@@ -10,7 +10,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..engine.excitation import NAMES
 from ..engine.mixer import mixer_bands
 from ..engine.stft import DEFAULT_SIZES, StftSizes
 from .content import Piece, batch, hear_all
@@ -39,12 +38,14 @@ BODY_FLOOR_DB = -110.0
 class DistillConfig:
     """How to distil.
 
+    excitations: what the student mixes from.
     body_octaves: smoothing of the body's spectrum; 0 copies every line of the clip, which imprints its pitches.
     seconds, run_in_seconds: length of a training piece, and of what warms up its slow averages.
     """
 
     sample_rate: int = 48000
     sizes: StftSizes = DEFAULT_SIZES
+    excitations: tuple[str, ...] = ("dry@1", "noise@1", "hard@1", "rect@1")
     pieces: int = 48
     seconds: float = 3.2
     run_in_seconds: float = 3.0
@@ -138,7 +139,7 @@ class Distiller:
     def __init__(self, content: Sequence[Float32], config: DistillConfig) -> None:
         self.config = config
         hop = config.sizes.hop
-        student = StudentConfig(tuple(NAMES))
+        student = StudentConfig(config.excitations)
         self._run_in = round(config.run_in_seconds * config.sample_rate) // hop * hop
         past = student.receptive_field - 1
         if self._run_in < past * hop:
@@ -146,7 +147,9 @@ class Distiller:
         self._past = past
         # The body and the follower start from silence: what they need to fill is not judged.
         self._cold = 6144
-        self._pieces = hear_all(content, float(config.sample_rate), config.sizes, self._run_in, past)
+        self._pieces = hear_all(
+            content, float(config.sample_rate), config.sizes, self._run_in, past, config.excitations
+        )
         bands = mixer_bands(config.sizes, float(config.sample_rate))
         self._bands = bands
         self._pitch = PitchGuard(config.sample_rate)
@@ -171,7 +174,7 @@ class Distiller:
         body = style_body(clip, config.sample_rate, config.body_octaves)
         renderer = Renderer(self._bands, config.sizes, config.sample_rate, body, BODY_TOP_HZ)
         eq_gram, eq_envelope = self._eq_distances(clip, style)
-        student = Student(StudentConfig(tuple(NAMES)))
+        student = Student(StudentConfig(config.excitations))
         averaged = torch.optim.swa_utils.AveragedModel(
             student, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.average)
         )
@@ -218,6 +221,7 @@ class Distiller:
         self, student: Student, renderer: Renderer, style: _Style, heard: Heard, chosen: Sequence[int], bank: int
     ) -> dict[str, Tensor]:
         """Every loss term, unweighted, for one batch."""
+        config = self.config
         ratios, dynamics = student(heard.features, torch.ones(1))
         ratios, dynamics = ratios[:, self._past :], dynamics[:, self._past :]
         gains, energy = renderer.gains(heard, ratios, dynamics)
@@ -226,7 +230,7 @@ class Distiller:
         index = torch.as_tensor(np.asarray(chosen))
         wanted = torch.minimum(style.tonality, self._tonality[index])
         share = energy / (energy.sum(dim=2, keepdim=True) + 1e-12)
-        noise = share[:, :, 1].mean() * style.tonality.mean() ** 2
+        noise = share[:, :, config.excitations.index("noise@1")].mean() * style.tonality.mean() ** 2
         power = (energy.sum(dim=2).mean(dim=1) + 1e-9) * renderer.response
         steps_over_bands = (ratios[..., 1:] - ratios[..., :-1]).square().mean()
         steps_over_time = (ratios[:, 1:] - ratios[:, :-1]).square().mean()

@@ -117,11 +117,8 @@ def forge(
         tags=["style"],
         description=request.description,
     )
-    files = {
-        f"{request.name}.onnx": data,
-        f"{request.name}.png": style_picture(clip, config.sample_rate),
-    }
-    entry = library.save(request.name, preset, files, force=force)
+    models = {f"{request.name}.onnx": data}
+    entry = library.save(request.name, preset, models, style_picture(clip, config.sample_rate), force=force)
     return Forged(entry, distilled, measured)
 
 

@@ -26,6 +26,11 @@ class Entry:
     def path(self) -> Path:
         return self.folder / f"{self.name}{SUFFIX}"
 
+    @property
+    def picture_path(self) -> Path:
+        """The spectrogram of its style clip, where there is one."""
+        return self.folder / f"{self.name}.png"
+
     def read(self) -> Preset:
         return read_preset(self.path)
 
@@ -63,8 +68,10 @@ class Library:
             raise DuendeError(f"no preset {name!r}; there are: {', '.join(entries) or 'none'}")
         return entries[name]
 
-    def save(self, name: str, preset: Preset, models: dict[str, bytes], *, force: bool = False) -> Entry:
-        """Store a preset and its model files under the player's folder, the preset last."""
+    def save(
+        self, name: str, preset: Preset, models: dict[str, bytes], picture: bytes | None = None, *, force: bool = False
+    ) -> Entry:
+        """Store a preset, its model files and a PNG of its style under the player's folder, the preset last."""
         check_name(name)
         for file in (*models, *(slot.model for slot in preset.slots)):
             check_model_name(file)
@@ -73,6 +80,8 @@ class Library:
             raise DuendeError(f"there is a preset {name!r} already: choose another name, or replace it with --force")
         for file, data in models.items():
             write_atomically(self.own / file, data)
+        if picture is not None:
+            write_atomically(entry.picture_path, picture)
         write_atomically(entry.path, encode_preset(preset))
         return entry
 

@@ -22,6 +22,7 @@ CATCH_UP_QUANTA = 8
 FADE_S = 0.03
 COVER_S = 0.01
 INSANE_LEVEL = 1e6
+ITERATOR_BUFFER = 64
 LARGEST_JUMP = 2.0
 
 INPUT_GAIN, OUTPUT_GAIN, MIX, BYPASS, AMOUNT = range(5)
@@ -353,9 +354,11 @@ class Chain:
     def process(self, block: Float32, out: Float32) -> None:
         """Audio thread: block [frames, channels] to out of the same shape, frames up to max_block.
 
-        Numbers out of range are looked after here, not by numpy's warnings.
+        Numbers out of range are looked after here, not by numpy's warnings. numpy's iterators allocate buffers for
+        views that are not contiguous: small ones come from Python's own pool.
         """
         with np.errstate(all="ignore"):
+            np.setbufsize(ITERATOR_BUFFER)
             self._process(block, out)
 
     def _process(self, block: Float32, out: Float32) -> None:

@@ -13,7 +13,10 @@ Complex64 = npt.NDArray[np.complex64]
 
 
 def partition_spectra(taps: npt.ArrayLike, partition: int, count: int | None = None) -> Complex64:
-    """Spectra complex64 [count, partition + 1] of an impulse response [taps], padded with zeros."""
+    """Spectra complex64 [count, partition + 1] of an impulse response [taps], padded with zeros.
+
+    They are 2P times as large as numpy's, because `Convolver` scales its transforms by 1 / 2P.
+    """
     response = np.asarray(taps, dtype=np.float64).ravel()
     needed = max(1, -(-len(response) // partition))
     count = needed if count is None else count
@@ -21,7 +24,7 @@ def partition_spectra(taps: npt.ArrayLike, partition: int, count: int | None = N
         raise ValueError(f"{len(response)} taps need {needed} partitions of {partition}, there are {count}")
     padded = np.zeros((count, 2 * partition))
     padded[:, :partition] = np.pad(response, (0, count * partition - len(response))).reshape(count, partition)
-    return np.fft.rfft(padded, axis=1).astype(np.complex64)
+    return (2 * partition * np.fft.rfft(padded, axis=1)).astype(np.complex64)
 
 
 class Convolver:
@@ -94,7 +97,8 @@ class Convolver:
         end = filled + len(block)
         self._pair[size + filled : size + end] = block
         current = self._spectra[self._head - 1 if self._head else 2 * self._count - 1]
-        np.fft.rfft(self._pair, out=current)
+        # With its default norm numpy casts an integer factor through a buffer, which it allocates each time.
+        np.fft.rfft(self._pair, norm="forward", out=current)
         self._answer(current, self._response[0], self._tail)
         if self._fading:
             faded = self._faded[: len(block)]

@@ -5,12 +5,15 @@ floating-point environment, control register included (ISO C 7.6; glibc `fenv.h`
 """
 
 import ctypes
-import ctypes.util
+import functools
 import platform
 import sys
+from typing import Any
 
 import numpy as np
 
+_Environment = ctypes.c_uint8 * 64
+_LIBRARIES = {"linux": "libm.so.6", "darwin": "libSystem.dylib", "win32": "ucrtbase"}
 _TINY = np.float32(1e-38)
 _SMALL = np.full(1, 1e-3, dtype=np.float32)
 
@@ -22,13 +25,16 @@ def flushes() -> bool:
 
 
 def flush_denormals() -> bool:
-    """Set flush-to-zero for the calling thread; False where this system offers no way."""
+    """Set flush-to-zero for the calling thread; False where this system offers no way.
+
+    The first call of a program loads the C library: let a control thread make it before an audio thread does.
+    """
     machine = platform.machine().lower()
     try:
         if sys.platform == "win32":
             return _set_windows()
-        library = ctypes.CDLL(ctypes.util.find_library("m") or None)
-        environment = (ctypes.c_uint8 * 64)()
+        library = _library()
+        environment = _Environment()
         if library.fegetenv(ctypes.byref(environment)) != 0:
             return False
         if machine in ("x86_64", "amd64", "i686"):
@@ -52,8 +58,13 @@ def flush_denormals() -> bool:
     return flushes()
 
 
+@functools.cache
+def _library() -> Any:
+    return ctypes.CDLL(_LIBRARIES.get(sys.platform, "libm.so.6"))
+
+
 def _set_windows() -> bool:
-    runtime = ctypes.CDLL("ucrtbase")
+    runtime = _library()
     current = ctypes.c_uint()
     denormal_flush, denormal_mask = 0x01000000, 0x03000000
     runtime._controlfp_s(ctypes.byref(current), denormal_flush, denormal_mask)

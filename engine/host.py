@@ -66,6 +66,7 @@ class Host:
     def _warm_up(self) -> None:
         """Run the whole path on silence, so that no first time of anything falls into the music."""
         threadpool_limits(1, user_api="blas")
+        flush_denormals()
         for _ in range(50):
             self.rig.chain.process(self._in, self._out)
         self.rig.chain.reset()

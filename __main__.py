@@ -35,7 +35,7 @@ def main() -> None:
     try:
         app()
     except DuendeError as error:
-        err.print(f"duende: {error}", markup=False, soft_wrap=True)
+        sys.stderr.write(f"duende: {error}\n")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -205,10 +205,8 @@ def bench(
     else:
         entries = [entry for entry in Library().entries() if entry.factory]
         makers = {entry.name: (lambda entry=entry: load_rig(entry, provider)) for entry in entries}
-    table = Table(
-        "model", "block", "period us", "median", "p99", "p99.9", "worst", "p99 share", "misses", "idle misses", "added ms",
-        box=None,
-    )
+    heads = ("model", "block", "period", "median", "p99", "p99.9", "worst", "load", "misses", "idle", "added")
+    table = Table(*heads, box=None, title="times in us, load = p99 / period, idle = misses of a callback that does nothing")
     results = []
     with _progress("measuring") as bar:
         task = bar.add_task("measuring", total=len(makers) * len(sizes))
@@ -224,7 +222,7 @@ def bench(
                     f"{result.worst_regular_share:.0%}",
                     str(result.misses),
                     str(result.idle_misses),
-                    f"{result.added_latency_ms:.2f}",
+                    f"{result.added_latency_ms:.2f} ms",
                 )
                 bar.advance(task)
     out.print(table)
@@ -327,7 +325,7 @@ def _table(title: str, head: tuple[str, str], rows: list[tuple[str, str]]) -> Ta
 
 def _progress(description: str) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=err, transient=True)
+    return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
 
 
 if __name__ == "__main__":

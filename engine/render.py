@@ -78,32 +78,47 @@ def render_file(
 
 
 def _run(rig: Rig, source: Iterator[Float32], block: int) -> Iterator[Float32]:
-    """Push blocks [n] through the chain and the tail after them; yields aligned output blocks."""
+    """Push samples in chunks of any size through the chain, and the tail after them; yields aligned output."""
     flush_denormals()
     chain = rig.chain
-    skip = chain.latency.samples
-    given, taken = 0, 0
+    skip, taken = chain.latency.samples, 0
     out = np.zeros((block, 1), dtype=np.float32)
-
-    def push(samples: Float32) -> Float32:
-        nonlocal skip
-        result = out[: len(samples)]
-        chain.process(samples.reshape(-1, 1), result)
-        drop = min(skip, len(samples))
+    chunks = _Chunks(source)
+    while chunks.total is None or taken < chunks.total + chain.tail_samples:
+        chain.process(chunks.next(block), out)
+        drop = min(skip, block)
         skip -= drop
-        return result[drop:, 0].copy()
+        end = block if chunks.total is None else min(block, drop + chunks.total + chain.tail_samples - taken)
+        taken += end - drop
+        yield out[drop:end, 0].copy()
 
-    for samples in source:
-        given += len(samples)
-        result = push(samples)
-        taken += len(result)
-        yield result
-    total = given + chain.tail_samples
-    silence = np.zeros(block, dtype=np.float32)
-    while taken < total:
-        result = push(silence)[: total - taken]
-        taken += len(result)
-        yield result
+
+class _Chunks:
+    """Cuts a stream of arrays into blocks of one size, since a chain is prepared for that; zeros after its end.
+
+    total: how many samples the stream held in all, once that is known.
+    """
+
+    def __init__(self, source: Iterator[Float32]) -> None:
+        self._source = source
+        self._kept = np.zeros(0, dtype=np.float32)
+        self._given = 0
+        self.total: int | None = None
+
+    def next(self, size: int) -> Float32:
+        """The next block [size, 1]."""
+        while len(self._kept) < size and self.total is None:
+            more = next(self._source, None)
+            if more is None:
+                self.total = self._given
+            else:
+                self._given += len(more)
+                self._kept = np.concatenate([self._kept, more])
+        block = np.zeros((size, 1), dtype=np.float32)
+        count = min(size, len(self._kept))
+        block[:count, 0] = self._kept[:count]
+        self._kept = self._kept[count:]
+        return block
 
 
 def _open(soundfile: Any, source: Path) -> Any:

@@ -41,6 +41,16 @@ def test_render_is_aligned_and_keeps_the_tail(rig: Rig, tmp_path: Path, rng: np.
     assert np.abs(output[len(samples) :]).max() < 1e-5
 
 
+@pytest.mark.parametrize("length", [1, 127, 8192, 24000, 30001])
+def test_every_length_is_aligned_to_its_last_sample(rig: Rig, rng: np.random.Generator, length: int) -> None:
+    samples = sound(rng, 1.0)[:length]
+    rig.bank.set("mix", 0.0)
+    output = render_array(rig, samples, RATE)
+    assert len(output) == length + rig.chain.tail_samples
+    assert np.abs(output[:length] - samples).max() < 1e-6
+    assert rig.telemetry.count("starved") == 0
+
+
 def test_render_equals_the_live_path(rig: Rig, tmp_path: Path, rng: np.random.Generator) -> None:
     samples = sound(rng)
     offline = render_array(rig, samples, RATE)[: len(samples)]

@@ -1,0 +1,193 @@
+"""The command line: what a user types, what they read, and one clear line with a non-zero exit when it cannot be."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from models import tiny_model, tiny_weights
+
+from duende import __main__, __version__
+from duende.presets.format import FORMAT, Preset, SlotPreset
+from duende.presets.library import HOME_VARIABLE, Library
+
+RATE = 48000
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A player's folder with the preset `tiny`."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv(HOME_VARIABLE, str(folder))
+    model = tiny_model(tmp_path, tiny_weights())
+    preset = Preset(FORMAT, "tiny", [SlotPreset("style", "tiny.onnx", values={"amount": 0.8})])
+    Library().save("tiny", preset, {"tiny.onnx": model.path.read_bytes()})
+    return folder
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    path = tmp_path / "in.wav"
+    time = np.arange(RATE // 2) / RATE
+    soundfile.write(path, 0.2 * np.sin(2.0 * np.pi * 220.0 * time), RATE)
+    return path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    """Exit status of `duende words...`."""
+    monkeypatch.setattr(sys, "argv", ["duende", *(str(word) for word in words)])
+    try:
+        __main__.main()
+    except SystemExit as end:
+        return int(end.code or 0) if not isinstance(end.code, str) else 1
+    return 0
+
+
+def test_render_writes_a_file_and_says_what_it_did(
+    home: Path, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "out.wav"
+    assert run(monkeypatch, "render", sound, target, "--preset", "tiny", "--set", "slot/1/amount=0.5") == 0
+    said = capsys.readouterr().out
+    assert "x real time" in said
+    assert "128 samples of latency removed" in said
+    assert soundfile.info(target).samplerate == RATE
+
+
+def test_mix_zero_is_the_input(home: Path, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "out.wav"
+    assert run(monkeypatch, "render", sound, target, "-p", "tiny", "--mix", "0") == 0
+    wanted, _ = soundfile.read(sound)
+    got, _ = soundfile.read(target)
+    assert np.abs(got[: len(wanted)] - wanted).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--preset", "nobody"], "no preset 'nobody'; there are: "),
+        (["--mix", "1.5"], "mix = 1.5 is out of range: 0 to 1"),
+        (["--amount", "-1"], "amount = -1 is out of range: 0 to 1"),
+        (["--set", "volume=3"], "no parameter 'volume'; there are: input/gain"),
+        (["--set", "mix=loud"], "--set 'mix=loud': write name=value"),
+        (["--set", "mix"], "--set 'mix': write name=value"),
+        (["--set", "mix=nan"], "mix = nan is out of range"),
+        (["--channel", "3"], "channel 3 of 1: choose 1 to 1"),
+        (["--provider", "abacus"], "unknown provider 'abacus': choose one of cpu, cuda, tensorrt"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_a_non_zero_exit(
+    home: Path,
+    sound: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    line: str,
+) -> None:
+    target = tmp_path / "out.wav"
+    preset = [] if "--preset" in words else ["--preset", "tiny"]
+    assert run(monkeypatch, "render", sound, target, *preset, *words) == 1
+    said = capsys.readouterr().err
+    assert line in said
+    assert said.startswith("duende: ")
+    assert said.count("\n") == 1
+    assert not target.exists()
+
+
+def test_a_provider_that_is_not_installed_falls_back_and_says_so(
+    home: Path, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("CUDA is here")
+    assert run(monkeypatch, "render", sound, tmp_path / "out.wav", "-p", "tiny", "--provider", "cuda") == 0
+    assert "cuda is not available" in capsys.readouterr().err
+
+
+def test_a_damaged_preset_is_named(
+    home: Path, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preset = home / "presets" / "tiny.json"
+    preset.write_text(preset.read_text().replace('"amount"', '"volume"'))
+    assert run(monkeypatch, "render", sound, tmp_path / "out.wav", "-p", "tiny") == 1
+    assert "tiny.json: no parameter 'slot/1/volume'" in capsys.readouterr().err
+
+
+def test_bench_measures_a_model_and_writes_json(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "bench.json"
+    model = home / "presets" / "tiny.onnx"
+    assert run(monkeypatch, "bench", model, "--blocks", "128,256", "--seconds", "0.1", "--json", target) == 0
+    assert "does nothing" in capsys.readouterr().out
+    data = json.loads(target.read_text())
+    assert [result["block"] for result in data["results"]] == [128, 256]
+    assert run(monkeypatch, "bench", model, "--blocks", "0") == 1
+    assert "out of range, 1 to 8192" in capsys.readouterr().err
+
+
+def test_presets_are_listed(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "presets") == 0
+    assert "tiny" in capsys.readouterr().out
+
+
+def test_version_and_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "--version") == 0
+    assert __version__ in capsys.readouterr().out
+    assert run(monkeypatch, "--help") == 0
+    said = capsys.readouterr().out
+    assert all(command in said for command in ("render", "live", "devices", "bench", "forge", "demo"))
+
+
+BLOCKED = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked!r}:
+            raise ImportError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Missing())
+sys.argv = ["duende"] + {words!r}
+from duende.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("blocked", "words", "line"),
+    [
+        (["onnxruntime"], ["render", "{sound}", "{out}", "-p", "tiny"], "pip install 'duende[cpu]'"),
+        (["torch"], ["forge", "{sound}", "--name", "x"], "forging needs torch: pip install 'duende[train]'"),
+    ],
+)
+def test_a_missing_extra_says_what_to_install(
+    home: Path, sound: Path, tmp_path: Path, blocked: list[str], words: list[str], line: str
+) -> None:
+    filled = [word.format(sound=sound, out=tmp_path / "out.wav") for word in words]
+    result = subprocess.run(
+        [sys.executable, "-c", BLOCKED.format(blocked=blocked, words=filled)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert line in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_rendering_needs_neither_torch_nor_librosa_nor_numba(home: Path, sound: Path, tmp_path: Path) -> None:
+    words = ["render", str(sound), str(tmp_path / "out.wav"), "-p", "tiny"]
+    blocked = ["torch", "librosa", "numba", "matplotlib", "sounddevice"]
+    result = subprocess.run(
+        [sys.executable, "-c", BLOCKED.format(blocked=blocked, words=words)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr

@@ -25,8 +25,10 @@ class History:
         count = samples.shape[-1]
         if self._end + count > self._data.shape[1]:
             kept = self._length
-            # Source and destination do not overlap as long as the buffer is at least 2 x length long.
-            self._data[:, :kept] = self._data[:, self._end - kept : self._end]
+            # Source and destination do not overlap as long as the buffer is at least 2 x length long. Row by row:
+            # of all rows at once numpy cannot tell, and allocates a copy.
+            for row in self._data:
+                row[:kept] = row[self._end - kept : self._end]
             self._end = kept
         self._data[:, self._end : self._end + count] = samples
         self._end += count

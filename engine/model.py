@@ -1,5 +1,6 @@
 """A distilled model: one self-contained .onnx file, opened only after everything about it has been checked."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ ALLOWED_OPS = frozenset(
     "Unsqueeze".split()
 )
 LAWS = ("mixer@1",)
+STYLE_NAME = re.compile(r"[^\s\x00-\x1f#*,/?\[\]{}]{1,63}")
+RESERVED_STYLES = ("amount", "bypass", "mix", "load", "move", "remove")
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -273,6 +276,13 @@ def _check_spec(spec: ModelSpec, name: str) -> None:
         raise DuendeError(f"{name}: {spec.bands} bands, allowed are 8 to 128")
     if not 1 <= len(spec.styles) <= 8:
         raise DuendeError(f"{name}: {len(spec.styles)} styles, allowed are 1 to 8")
+    for place, style in enumerate(spec.styles):
+        # It becomes a parameter and part of an OSC address.
+        if not STYLE_NAME.fullmatch(style) or style in RESERVED_STYLES or style in spec.styles[:place]:
+            raise DuendeError(
+                f"{name}: style {style!r} cannot be a parameter: names must be unique, 1 to 63 characters without "
+                f"spaces or any of #*,/?[]{{}}, and none of {', '.join(RESERVED_STYLES)}"
+            )
     if spec.sample_rate not in (44100.0, 48000.0):
         raise DuendeError(f"{name}: sample_rate {spec.sample_rate:g} Hz, allowed are 44100 and 48000")
     if not (2 <= spec.body_points <= 65536 and 18000.0 <= spec.body_top_hz <= 24000.0):

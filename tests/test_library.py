@@ -35,7 +35,7 @@ def test_own_presets_hide_factory_ones(library: Library) -> None:
 
 def test_saving_over_a_preset_needs_force(library: Library) -> None:
     library.save("mine", preset("one"), {"m.onnx": b"1"})
-    with pytest.raises(DuendeError, match="'mine' already: .*--force"):
+    with pytest.raises(DuendeError, match=r"'mine' already: .*--force"):
         library.save("mine", preset("two"), {"m.onnx": b"2"})
     assert library.find("mine").read().name == "one"
     assert library.find("mine").model_path("m.onnx").read_bytes() == b"1"
@@ -91,9 +91,9 @@ def test_finding_never_leaves_the_folder(name: str, library: Library) -> None:
 @pytest.mark.parametrize("file", ["../m.onnx", "/tmp/m.onnx", "sub/m.onnx", "..\\m.onnx", "m.txt", ""])
 def test_model_files_stay_beside_the_preset(file: str, library: Library, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(DuendeError, match="must be a plain name ending in .onnx"):
+    with pytest.raises(DuendeError, match=r"must be a plain name ending in \.onnx"):
         library.save("mine", preset("x"), {file: b"model"})
-    with pytest.raises(DuendeError, match="must be a plain name ending in .onnx"):
+    with pytest.raises(DuendeError, match=r"must be a plain name ending in \.onnx"):
         library.save("mine", preset("x", model=file), {})
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -102,7 +102,7 @@ def test_what_is_no_preset_is_refused(data: bytes, tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DuendeError, match="cannot read the preset .*none.json: No such file"):
+    with pytest.raises(DuendeError, match=r"cannot read the preset .*none\.json: No such file"):
         read_preset(tmp_path / "none.json")
 
 
@@ -155,5 +155,5 @@ def test_the_old_file_stays_when_the_disk_is_full(step: str, tmp_path: Path, mon
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(DuendeError, match="cannot write .*sound.json"):
+    with pytest.raises(DuendeError, match=r"cannot write .*sound\.json"):
         write_atomically(tmp_path / "file" / "sound.json", b"x")

@@ -235,7 +235,7 @@ def forge(
     style: Annotated[Path, typer.Argument(help="A recording of 1 to 300 s to take the style from.")],
     name: Annotated[str, typer.Option(help="Name of the new preset.")],
     content: Annotated[Path | None, typer.Option(help="Folder with recordings of your own guitar to train on.")] = None,
-    steps: Annotated[int, typer.Option(min=1, max=20000, help="Training steps.")] = 320,
+    steps: Annotated[int, typer.Option(min=1, max=20000, help="Training steps.")] = 500,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Replace a preset of the same name.")] = False,
 ) -> None:

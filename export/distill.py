@@ -46,15 +46,15 @@ class DistillConfig:
     sample_rate: int = 48000
     sizes: StftSizes = DEFAULT_SIZES
     excitations: tuple[str, ...] = ("dry@1", "noise@1", "hard@1", "rect@1")
-    pieces: int = 48
+    pieces: int = 64
     seconds: float = 3.2
     run_in_seconds: float = 3.0
-    steps: int = 320
+    steps: int = 500
     batch: int = 2
     learning_rate: float = 2e-3
     warm_up: int = 25
     average: float = 0.98
-    body_octaves: float = 0.05
+    body_octaves: float = 0.12
     filter_banks: int = 24
     seed: int = 1
     weights: LossWeights = field(default_factory=LossWeights)

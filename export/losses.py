@@ -18,14 +18,14 @@ class LossWeights:
     """How much each term counts; the style terms are ratios to the matched EQ on the training content."""
 
     gram: float = 1.5
-    envelope: float = 1.0
-    chroma: float = 3.0
-    onset: float = 2.5
+    envelope: float = 2.0
+    chroma: float = 6.0
+    onset: float = 4.0
     loudness: float = 1.5
-    tonality: float = 1.0
+    tonality: float = 4.0
     spectrum: float = 0.2
     noise: float = 0.2
-    roughness: float = 0.02
+    roughness: float = 0.06
 
 
 class _Frames(nn.Module):

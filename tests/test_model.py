@@ -1,7 +1,7 @@
 """Model files that are refused, each in one line that names the file and the field, before anything is run."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -300,7 +300,7 @@ def dims(value: onnx.ValueInfoProto, place: int, size: int) -> None:
     value.type.tensor_type.shape.dim[place].dim_value = size
 
 
-def named(values: Any, name: str) -> onnx.ValueInfoProto:
+def named(values: Iterable[onnx.ValueInfoProto], name: str) -> onnx.ValueInfoProto:
     return next(value for value in values if value.name == name)
 
 

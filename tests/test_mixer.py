@@ -1,0 +1,192 @@
+"""Observer and gain law against their formulas, computed slowly in float64."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from duende.engine.mixer import (
+    COMMON_RANGE,
+    GAIN_RANGE,
+    LEVEL_FLOOR,
+    POWER_FLOOR,
+    SHAPE_RANGE,
+    SLOW_S,
+    SMOOTH_OCTAVES,
+    GainLaw,
+    Observation,
+    Observer,
+    band_widths,
+    feature_count,
+    mixer_bands,
+)
+from duende.engine.stft import DEFAULT_SIZES, windows
+
+Float64 = npt.NDArray[np.float64]
+Complex64 = npt.NDArray[np.complex64]
+
+RATE = 48000.0
+SIZES = DEFAULT_SIZES
+BANDS = mixer_bands(SIZES, RATE)
+FRAMES, EXCITATIONS = 30, 3
+
+
+@dataclass
+class Scene:
+    """Spectra [2, excitations, frames, bins] of noise whose level moves, with a rest, and levels [2, frames]."""
+
+    spectra: Complex64
+    level: npt.NDArray[np.float32]
+
+
+@pytest.fixture
+def scene(rng: np.random.Generator) -> Scene:
+    shape = (2, EXCITATIONS, FRAMES, SIZES.bins)
+    moving = np.exp(rng.normal(0.0, 0.7, (2, 1, FRAMES, 1)))
+    moving[:, :, 10:14] = 0.0
+    colour = np.linspace(2.0, 0.1, SIZES.bins)
+    noise = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+    level = 0.05 * moving[:, 0, :, 0]
+    return Scene((moving * colour * noise).astype(np.complex64), level.astype(np.float32))
+
+
+def observe(scene: Scene, groups: list[int]) -> Observation:
+    """The whole scene through an observer, some frames at a time."""
+    observer = Observer(BANDS, SIZES, RATE, EXCITATIONS, 2, max(groups))
+    parts: list[Observation] = []
+    at = turn = 0
+    while at < FRAMES:
+        end = min(at + groups[turn % len(groups)], FRAMES)
+        seen = observer.process(np.ascontiguousarray(scene.spectra[:, :, at:end]), scene.level[:, at:end])
+        parts.append(Observation(*(getattr(seen, name).copy() for name in Observation.__dataclass_fields__)))
+        at, turn = end, turn + 1
+    return Observation(
+        *(np.concatenate([getattr(part, name) for part in parts], axis=1) for name in Observation.__dataclass_fields__)
+    )
+
+
+def test_power_is_the_mean_power_of_a_band(scene: Scene) -> None:
+    energy = np.sum(windows(SIZES)[0] ** 2)
+    exact = np.abs(scene.spectra[..., : BANDS.bins].astype(np.complex128)) ** 2 / energy @ BANDS.pooling
+    got = observe(scene, [4]).power
+    assert got.shape == (2, FRAMES, EXCITATIONS, BANDS.count)
+    quiet = exact.transpose(0, 2, 1, 3) == 0.0
+    assert (got[quiet] == 0.0).all()
+    # Wide bands are added up in groups of bins: single ones differ, on average nothing does.
+    ratio = got[~quiet] / exact.transpose(0, 2, 1, 3)[~quiet]
+    assert np.abs(ratio - 1.0).max() <= 0.25
+    assert float(ratio.mean()) == pytest.approx(1.0, abs=0.01)
+    narrow = BANDS.centres_hz < 1000.0
+    assert np.allclose(got[..., narrow], exact.transpose(0, 2, 1, 3)[..., narrow], rtol=1e-4)
+
+
+def test_slow_averages_shape_level_and_features_follow_the_formulas(scene: Scene) -> None:
+    seen = observe(scene, [7])
+    octaves = np.log2(BANDS.centres_hz)
+    kernel = np.exp(-0.5 * ((octaves[:, None] - octaves) / SMOOTH_OCTAVES) ** 2)
+    kernel /= kernel.sum(axis=0)
+    rate = 1.0 - np.exp(-SIZES.hop / (SLOW_S * RATE))
+    for channel in range(2):
+        power_sum, level_sum, weight = np.zeros((EXCITATIONS, BANDS.count)), 0.0, 0.0
+        for frame in range(FRAMES):
+            power = seen.power[channel, frame].astype(np.float64)
+            level = float(scene.level[channel, frame])
+            share = rate * level**2 / (level**2 + 0.01 * level_sum / (weight + 1e-9) + 1e-9)
+            power_sum = (1.0 - share) * power_sum + share * power
+            level_sum = (1.0 - share) * level_sum + share * level**2
+            weight = (1.0 - share) * weight + share
+            slow = power_sum / (weight + 1e-9) @ kernel + POWER_FLOOR
+            slow_level = level_sum / (weight + 1e-9) + LEVEL_FLOOR**2
+            shape = 0.5 * np.log(slow) - 0.5 * np.log(slow_level)
+            assert np.allclose(seen.shape[channel, frame], shape, atol=1e-3)
+            assert seen.level[channel, frame] == pytest.approx(np.log(level + LEVEL_FLOOR), abs=1e-4)
+            swing = np.clip(np.log(level + LEVEL_FLOOR) - 0.5 * np.log(slow_level), -6.0, 3.0)
+            assert seen.swing[channel, frame] == pytest.approx(swing, abs=1e-3)
+            relative = np.clip(0.5 * np.log(power[0] + POWER_FLOOR) - 0.5 * np.log(slow[0]), -6.0, 2.5) / 1.5
+            wanted = [relative, relative - relative.mean(), (shape[0] - shape[0].mean()) / 3.0, [swing / 1.5]]
+            assert np.allclose(seen.features[channel, frame], np.concatenate(wanted), atol=2e-3)
+    assert seen.features.shape == (2, FRAMES, feature_count(BANDS.count))
+
+
+def test_any_grouping_of_frames_observes_the_same(scene: Scene) -> None:
+    wanted = observe(scene, [1])
+    for groups in ([30], [3, 1, 7]):
+        got = observe(scene, groups)
+        for name in Observation.__dataclass_fields__:
+            assert np.allclose(getattr(got, name), getattr(wanted, name), atol=1e-4), name
+
+
+def test_features_do_not_know_the_absolute_level(scene: Scene) -> None:
+    loud = Scene(scene.spectra * np.float32(4.0), scene.level * np.float32(4.0))
+    playing = scene.level[0] > 0.0
+    soft, hard = observe(scene, [5]).features[0, playing], observe(loud, [5]).features[0, playing]
+    assert np.abs(soft - hard).max() <= 0.01
+
+
+def test_averages_are_taken_over_where_they_mean_the_same(scene: Scene) -> None:
+    first = Observer(BANDS, SIZES, RATE, EXCITATIONS, 2, FRAMES)
+    first.process(scene.spectra, scene.level)
+    heir = Observer(BANDS, SIZES, RATE, EXCITATIONS, 2, FRAMES)
+    heir.adopt(first)
+    wanted = first.process(scene.spectra, scene.level).features.copy()
+    assert np.array_equal(heir.process(scene.spectra, scene.level).features, wanted)
+    other = Observer(BANDS, SIZES, RATE, 1, 2, FRAMES)
+    other.adopt(first)
+    heir.reset()
+    fresh = Observer(BANDS, SIZES, RATE, EXCITATIONS, 2, FRAMES)
+    assert np.array_equal(
+        heir.process(scene.spectra, scene.level).features, fresh.process(scene.spectra, scene.level).features
+    )
+
+
+@pytest.mark.parametrize("amount", [1.0, 0.6, 0.0])
+def test_the_law_follows_its_formula(amount: float, scene: Scene, rng: np.random.Generator) -> None:
+    seen = observe(scene, [30])
+    ratios = rng.normal(-1.0, 3.0, seen.power.shape).astype(np.float32)
+    dynamics = np.stack([rng.normal(0.0, 0.3, (2, FRAMES)), rng.uniform(0.5, 1.5, (2, FRAMES))], axis=2)
+    response = rng.uniform(0.1, 4.0, BANDS.count).astype(np.float32)
+    out = np.ones((2, FRAMES, SIZES.bins), dtype=np.complex64)
+    law = GainLaw(BANDS, SIZES, EXCITATIONS, 2, FRAMES)
+    law.process(scene.spectra, seen, ratios, dynamics.astype(np.float32), response, amount, out)
+    widths = band_widths(BANDS, SIZES)
+    wanted = np.zeros_like(out, dtype=np.complex128)
+    for channel in range(2):
+        for frame in range(FRAMES):
+            log_gain = ratios[channel, frame].astype(np.float64) - np.clip(seen.shape[channel, frame], *SHAPE_RANGE)
+            log_gain[0] *= amount
+            gain = np.exp(np.clip(log_gain, *GAIN_RANGE))
+            gain[1:] *= amount
+            predicted = np.sum(widths * response * np.sum(gain**2 * seen.power[channel, frame], axis=0))
+            swing, gamma = dynamics[channel, frame]
+            common = seen.level[channel, frame] + (gamma - 1.0) * seen.swing[channel, frame] + swing
+            common -= 0.5 * np.log(predicted + LEVEL_FLOOR**2)
+            gain *= np.exp(amount * np.clip(common, *COMMON_RANGE))
+            spectra = scene.spectra[channel, :, frame]
+            wanted[channel, frame, : BANDS.bins] = np.sum(
+                (gain @ BANDS.interpolation) * spectra[:, : BANDS.bins], axis=0
+            )
+            wanted[channel, frame, BANDS.bins :] = (1.0 - amount) * spectra[0, BANDS.bins :]
+    assert np.abs(out - wanted).max() <= 1e-4 * np.abs(wanted).max()
+    if amount == 0.0:
+        assert np.abs(out - scene.spectra[:, 0]).max() <= 1e-6 * np.abs(out).max()
+
+
+def test_widths_predict_a_variance(rng: np.random.Generator) -> None:
+    """White noise of variance 1 has power 1 in every bin: the widths add up to the share below 18 kHz."""
+    samples = rng.standard_normal((400, SIZES.analysis)) * windows(SIZES)[0]
+    power = np.mean(np.abs(np.fft.rfft(samples)) ** 2, axis=0) / np.sum(windows(SIZES)[0] ** 2)
+    assert power[5:-5].mean() == pytest.approx(1.0, abs=0.02)
+    assert band_widths(BANDS, SIZES).sum() == pytest.approx(18000.0 / 24000.0, abs=0.005)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, -1e30])
+def test_answers_out_of_range_do_not_raise(value: float, scene: Scene) -> None:
+    seen = observe(scene, [30])
+    out = np.zeros((2, FRAMES, SIZES.bins), dtype=np.complex64)
+    law = GainLaw(BANDS, SIZES, EXCITATIONS, 2, FRAMES)
+    ratios = np.full_like(seen.power, value)
+    dynamics = np.full((2, FRAMES, 2), value, dtype=np.float32)
+    response = np.ones(BANDS.count, dtype=np.float32)
+    with np.errstate(all="ignore"):
+        law.process(scene.spectra, seen, ratios, dynamics, response, 1.0, out)

@@ -6,6 +6,7 @@ import pytest
 from scipy import signal
 
 from duende.engine.convolver import Complex64, Convolver, partition_spectra
+from memory import measure
 from signals import noise
 
 Float32 = npt.NDArray[np.float32]
@@ -133,6 +134,19 @@ def test_reset_is_silence_with_the_newest_response(rng: np.random.Generator) -> 
     assert np.abs(run(convolver, np.ones(300, dtype=np.float32), [77]) - 0.25).max() <= 1e-6
     convolver.reset()
     assert not run(convolver, np.zeros(3000, dtype=np.float32), [77]).any()
+
+
+def test_convolving_and_fading_ask_for_no_array(rng: np.random.Generator) -> None:
+    one, other = (partition_spectra(response(rng), 128) for _ in range(2))
+    convolver, samples, out = Convolver(one), noise(rng, 100), np.empty(100, dtype=np.float32)
+
+    def call() -> None:
+        convolver.fade_to(other)
+        convolver.process(samples, out)
+
+    memory = measure(call, 200)
+    assert memory.transient_bytes < 4096
+    assert memory.kept_array_bytes == 0
 
 
 def test_too_many_taps_are_refused() -> None:

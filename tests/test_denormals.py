@@ -1,5 +1,6 @@
 """Flush-to-zero on the thread that asks for it, and silence that costs no more than sound."""
 
+import platform
 import subprocess
 import sys
 import time
@@ -47,8 +48,9 @@ def test_a_fresh_thread_flushes_from_then_on_and_only_it() -> None:
     before, answer, after, results, inputs, main, other = (value == "1" for value in result.stdout.split())
     if before:
         pytest.skip("this platform starts its threads flushing")
-    if not answer:
-        pytest.skip("this platform offers no way to flush")
+    if platform.machine().lower() not in ("x86_64", "amd64", "aarch64", "arm64"):
+        pytest.skip("this processor is not one of those that the engine knows")
+    assert answer
     assert after
     assert results, "a denormal result stays"
     assert inputs, "a denormal operand is used"

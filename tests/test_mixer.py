@@ -109,6 +109,20 @@ def test_slow_averages_shape_level_and_features_follow_the_formulas(scene: Scene
     assert seen.features.shape == (2, FRAMES, feature_count(BANDS.count))
 
 
+def test_slow_averages_take_a_second_and_a_half() -> None:
+    """The power of everything becomes 4 times as large, at one level: after 1.5 s the average has gone 63 % there."""
+    frames = round(SLOW_S * RATE / SIZES.hop)
+    observer = Observer(BANDS, SIZES, RATE, 1, 1, frames)
+    spectra = np.ones((1, 1, frames, SIZES.bins), dtype=np.complex64)
+    level = np.full((1, frames), 0.1, dtype=np.float32)
+    for _ in range(6):
+        before = observer.process(spectra, level).shape[0, -1].copy()
+    after = observer.process(2.0 * spectra, level).shape[0, -1]
+    # The share of a frame is rate P / (P + 0.01 P): 1 % slower.
+    wanted = 0.5 * np.log(4.0 - 3.0 * np.exp(-1.0 / 1.01))
+    assert np.abs(after - before - wanted).max() <= 0.004
+
+
 def test_any_grouping_of_frames_observes_the_same(scene: Scene) -> None:
     wanted = observe(scene, [1])
     for groups in ([30], [3, 1, 7]):

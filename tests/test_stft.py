@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy import signal
 
 from duende.engine.stft import DEFAULT_SIZES, SMALL_SIZES, Analysis, StftSizes, Synthesis, windows
 from signals import impulse, noise
@@ -31,6 +32,9 @@ def through(sizes: StftSizes, samples: Float32, groups: list[int], factor: float
 @BOTH
 def test_windows_multiply_to_a_hann_window_over_two_hops(sizes: StftSizes) -> None:
     analysis, synthesis = windows(sizes)
+    rise = sizes.analysis - sizes.hop
+    assert np.allclose(analysis[:rise] ** 2, signal.get_window("hann", 2 * rise)[:rise], atol=1e-12)
+    assert np.allclose(analysis[rise:] ** 2, signal.get_window("hann", 2 * sizes.hop)[sizes.hop :], atol=1e-12)
     product = analysis[-sizes.synthesis :] * synthesis
     assert np.allclose(product, np.sin(np.pi * np.arange(sizes.synthesis) / sizes.synthesis) ** 2, atol=1e-12)
     assert np.allclose(product[: sizes.hop] + product[sizes.hop :], 1.0, atol=1e-12)

@@ -176,7 +176,7 @@ def test_other_processors_are_late_by_what_they_say(block: int | None, rng: np.r
 
 @pytest.mark.parametrize("block", [64, 128, 480, 1000, 8192])
 def test_identity(block: int, full: Model, small: Model, rng: np.random.Generator) -> None:
-    samples = np.clip(noise(rng, 20_480, level_dbfs=-15.0), -0.65, 0.65)
+    samples = np.clip(noise(rng, 8192, level_dbfs=-15.0), -0.65, 0.65)
     for setting in ("amount", "mix", "slot/1/mix", "bypass", "slot/1/bypass"):
         for model in (full, small):
             chain = make_chain(SpectralProcessor(model))
@@ -216,12 +216,12 @@ CHANGES: dict[str, Change] = {
 }
 
 
-@pytest.mark.parametrize("block", [64, 128, 480, 8192])
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("kind", ["spectral", "delay"])
+@pytest.mark.parametrize("block", [64, 480, 8192])
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [(kind, change) for kind in ("spectral", "delay") for change in CHANGES if (kind, change) != ("delay", "amount")],
+)
 def test_changes_do_not_click(change: str, block: int, kind: str, dark: Model) -> None:
-    if change == "amount" and kind == "delay":
-        pytest.skip("a delay has no amount")
     chain = make_chain(SpectralProcessor(dark) if kind == "spectral" else Delay(37, -0.5))
     chain.prepare(RATE, block, block)
     samples = tone(100.0, 5 * 16384)
@@ -266,7 +266,7 @@ def two_dark(folder: Path) -> tuple[Processor, Processor]:
 
 
 @pytest.mark.parametrize("pair", SUCCESSORS)
-@pytest.mark.parametrize("block", [64, 128, 480, 1024, 8192])
+@pytest.mark.parametrize("block", [64, 480, 1024, 8192])
 def test_a_successor_comes_without_click_and_the_old_one_comes_back(
     pair: Callable[[Path], tuple[Processor, Processor]], block: int, tmp_path: Path
 ) -> None:

@@ -5,12 +5,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy import signal
 
 from duende import DuendeError
+from duende.engine.body import TAPS, Body
+from duende.engine.convolver import Convolver
+from duende.engine.excitation import Excitations
+from duende.engine.follower import Follower
+from duende.engine.mixer import GainLaw, Observer, mixer_bands
 from duende.engine.model import Model
 from duende.engine.processor import StreamSpec
 from duende.engine.spectral import SpectralProcessor
-from duende.engine.stft import DEFAULT_SIZES, SMALL_SIZES, StftSizes
+from duende.engine.stft import DEFAULT_SIZES, SMALL_SIZES, Analysis, StftSizes, Synthesis
 from models import tiny_model, tiny_weights
 from signals import noise, snr_db, tone
 
@@ -23,6 +29,7 @@ RATES = pytest.mark.parametrize("rate", [44100.0, 48000.0])
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[StftSizes, Model]:
     weights = tiny_weights(dilations=(1, 2, 4))
+    weights.gamma[:] = 0.6
     return {
         sizes: tiny_model(tmp_path_factory.mktemp("m"), weights, sizes=sizes) for sizes in (DEFAULT_SIZES, SMALL_SIZES)
     }
@@ -110,11 +117,43 @@ def test_loud_input_gives_numbers(level: float, models: dict[StftSizes, Model], 
 
 
 def test_the_level_follows_the_player(models: dict[StftSizes, Model], rng: np.random.Generator) -> None:
-    """6 dB more in gives 6 dB more out: the law sees levels only relative to each other."""
+    """6 dB more in from the start gives 6 dB more out: the law sees levels only relative to each other."""
     samples = playing(rng)
     quiet, loud = (run(models[DEFAULT_SIZES], factor * samples, [8]) for factor in (np.float32(0.5), np.float32(1.0)))
     powers = [float(np.mean(out[12_800:].astype(np.float64) ** 2)) for out in (quiet, loud)]
     assert 10.0 * np.log10(powers[1] / powers[0]) == pytest.approx(6.02, abs=0.3)
+
+
+def test_it_is_the_sum_of_its_parts(models: dict[StftSizes, Model], rng: np.random.Generator) -> None:
+    """All frames in one go through every part, the body as a plain convolution."""
+    model, sizes, samples = models[DEFAULT_SIZES], DEFAULT_SIZES, playing(rng, 128 * 128)
+    bands, frames, count = mixer_bands(sizes, 48000.0), 128, len(model.spec.excitations)
+    excitations = Excitations(model.spec.excitations, 48000.0, sizes.hop, 1, frames)
+    excited = excitations.process(np.ascontiguousarray(samples.T))
+    analysed = Analysis(sizes, count, frames).process(excited[0])[np.newaxis]
+    seen = Observer(bands, sizes, 48000.0, count, 1, frames).process(analysed, excitations.level)
+    stream = model.start(1, [frames])
+    stream.features[frames][:] = seen.features
+    stream.run(frames)
+    dynamics = stream.dynamics[frames]
+    style = np.ones(1, dtype=np.float32)
+    body = Body(model.body(style), model.spec.body_top_hz, 48000.0, sizes.hop, bands.pooling, sizes.analysis)
+    body.set(style, 1.0)
+    spectra = np.zeros((1, frames, sizes.bins), dtype=np.complex64)
+    law = GainLaw(bands, sizes, count, 1, frames)
+    law.process(analysed, seen, stream.ratios[frames], dynamics, body.band_power, 1.0, spectra)
+    wet = np.zeros((1, len(samples)), dtype=np.float32)
+    Synthesis(sizes, 1, frames).process(spectra, wet)
+    impulse_response = np.zeros(TAPS, dtype=np.float32)
+    Convolver(body.spectra).process(np.eye(1, TAPS, dtype=np.float32)[0], impulse_response)
+    wet = signal.oaconvolve(wet[0].astype(np.float64), impulse_response)[np.newaxis, : len(samples)].astype(np.float32)
+    # What leaves now belongs to the input, and to the swing, of one hop ago.
+    aligned, swing = np.zeros_like(wet), np.zeros((1, frames), dtype=np.float32)
+    aligned[0, sizes.hop :] = samples[: -sizes.hop, 0]
+    swing[:, 1:] = ((dynamics[:, :, 1] - 1.0) * seen.swing)[:, :-1]
+    Follower(sizes.hop, 1).process(aligned, swing, 1.0, wet)
+    assert np.abs(run(model, samples, [3, 1])[:, 0] - wet[0]).max() <= 1e-5
+    assert np.abs(swing).max() > 0.3
 
 
 def test_channels_do_not_mix(models: dict[StftSizes, Model], rng: np.random.Generator) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 
 _Environment = ctypes.c_uint8 * 64
 _LIBRARIES = {"linux": "libm.so.6", "darwin": "libSystem.dylib", "win32": "ucrtbase"}
-_TINY = np.float32(1e-38)
+# Just above the smallest normal number, 1.18e-38: operands are normal, only their product is not.
+_TINY = np.float32(1.2e-38)
 _SMALL = np.full(1, 1e-3, dtype=np.float32)
 
 

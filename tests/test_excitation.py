@@ -168,7 +168,7 @@ RECT_AT_44 = pytest.param(
     "rect@1",
     44100.0,
     marks=pytest.mark.xfail(
-        strict=True, reason="119 Hz at -50 dB: means of 32 samples, 2756 a second, fold the second harmonic, 2637 Hz"
+        strict=True, reason="119 Hz at -53 dB: means of 32 samples, 2756 a second, fold the second harmonic, 2637 Hz"
     ),
 )
 

@@ -22,7 +22,8 @@ _SMALL = np.full(1, 1e-3, dtype=np.float32)
 def flushes() -> bool:
     """Whether the calling thread turns denormal results into zero."""
     product = np.multiply(_SMALL, _TINY)
-    return float(product[0]) == 0.0
+    # Bits, because a thread that takes denormal operands for zero would also read a denormal result as zero.
+    return int(product.view(np.uint32)[0]) == 0
 
 
 def flush_denormals() -> bool:

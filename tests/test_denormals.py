@@ -29,7 +29,7 @@ def on_thread():
     seen.append(flushes())
     seen.append(flush_denormals())
     seen.append(flushes())
-    seen.append(float((small * np.float32(1.2e-38)).max()) == 0.0)
+    seen.append(int((small * np.float32(1.2e-38)).view(np.uint32).max()) == 0)
     seen.append(float((np.full(4, tiny) * np.float32(2.0)).max()) == 0.0)
 
 thread = threading.Thread(target=on_thread)

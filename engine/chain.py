@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from .. import DuendeError
 from .ceiling import Ceiling
-from .history import DelayLine, History
+from .history import History
 from .params import Parameter, ParameterBank, slot_index
 from .processor import Processor, StreamSpec
 from .ring import RingBuffer
@@ -238,9 +238,9 @@ class Slot:
             return True
         self._send_values(incoming, amount)
         if self._state == "arriving":
-            incoming.adopt(self.processor)
             quantum = incoming.quantum
             self._behind = min(self._history_ready, self._seen - count) // quantum * quantum
+            incoming.adopt(self.processor, self._behind + count)
             self._fade_at = 0
             self._state = "warming"
         if self._state == "warming":
@@ -322,10 +322,11 @@ class Chain:
         self.latency = Latency(reblocking_latency(block, self.quantum), tuple(parts))
         windows = sum(samples for _, samples in parts)
         self.tail_samples = sum(slot.processor.tail_samples for slot in self.slots)
-        self._plain_delay = DelayLine(windows, self._largest, channels)
+        self._windows = windows
+        self._plain = History(channels, windows, self._largest)
         self._ceiling = Ceiling(self._largest, channels)
         shape = (self._largest, channels)
-        self._a, self._b, self._plain, self._scratch = (np.zeros(shape, dtype=np.float32) for _ in range(4))
+        self._a, self._b = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
         capacity = max_block + 2 * self.quantum
         self._waiting = RingBuffer(capacity, channels)
         self._ready = RingBuffer(capacity + self.latency.reblocking, channels)
@@ -336,7 +337,7 @@ class Chain:
         for slot in self.slots:
             slot.reset()
         self.bank.jump()
-        self._plain_delay.reset()
+        self._plain.reset()
         self._waiting.clear()
         self._ready.clear()
         self._ready.write_silence(self.latency.reblocking)
@@ -366,8 +367,12 @@ class Chain:
             done = 0
             while done < len(block):
                 count = min(self._largest, len(block) - done)
-                self._run(block[done : done + count], out[done : done + count])
+                self._step(block[done : done + count], out[done : done + count])
                 done += count
+            return
+        if len(block) == self.quantum and not self._waiting.available and not self._ready.available:
+            # One quantum with nothing left over from before needs no ring.
+            self._step(block, out)
             return
         self._waiting.write(block)
         while self._waiting.available >= self.quantum:
@@ -378,31 +383,33 @@ class Chain:
                         count = size
             source = self._a[:count]
             self._waiting.read(source)
-            self._run(source, self._b[:count])
-            self._ready.write(self._b[:count])
+            self._ready.write(self._run(source, self._b[:count]))
         got = self._ready.read(out)
         if got < len(out):
             out[got:] = 0.0
             self.telemetry.add("starved", len(out) - got)
 
-    def _run(self, block: Float32, out: Float32) -> None:
-        """One step: block (may be _a) to out (may be _b)."""
-        bank, count = self.bank, len(block)
-        bank.step(count)
-        plain, work = self._plain[:count], self._scratch[:count]
+    def _step(self, block: Float32, out: Float32) -> None:
+        work = self._a[: len(block)]
         np.copyto(work, block)
+        np.copyto(out, self._run(work, self._b[: len(block)]))
+
+    def _run(self, work: Float32, other: Float32) -> Float32:
+        """One step on work, with other as room to work in; returns the one of the two that holds the result."""
+        bank, count = self.bank, len(work)
+        bank.step(count)
         self._repair(work)
-        self._plain_delay.process(work, plain)
+        self._plain.push(work.T)
         if not (bank.still(INPUT_GAIN) and bank.value(INPUT_GAIN) == 1.0):
             np.multiply(work, bank.ramp(INPUT_GAIN, count, 2)[:, None], out=work)
         amount = bank.value(AMOUNT)
         for slot in self.slots:
-            slot.process(work, out, amount)
-            np.copyto(work, out)
-        self._mix(work, plain)
+            slot.process(work, other, amount)
+            work, other = other, work
+        self._mix(work, other)
         if self._ceiling.process(work):
             self.telemetry.add("ceiling")
-        np.copyto(out, work)
+        return work
 
     def _repair(self, block: Float32) -> None:
         """Samples that are no numbers become silence before anything can remember them."""
@@ -413,13 +420,14 @@ class Chain:
             self.telemetry.add("input_repairs")
 
     def _mix(self, wet: Float32, plain: Float32) -> None:
-        """Output gain and mix on wet, in place; bypass passes the plain input untouched by any gain."""
+        """Output gain and mix on wet, in place; bypass passes the plain input untouched by any gain. plain is scratch."""
         bank, count = self.bank, len(wet)
         settled = bank.still(INPUT_GAIN) and bank.still(OUTPUT_GAIN) and bank.still(MIX) and bank.still(BYPASS)
         if settled and bank.value(MIX) == 1.0 and bank.value(BYPASS) == 0.0:
             if bank.value(OUTPUT_GAIN) != 1.0:
                 np.multiply(wet, np.float32(bank.value(OUTPUT_GAIN)), out=wet)
             return
+        plain.T[:] = self._plain.last(count, skip=self._windows)
         # wet = plain bypass + (1 - bypass) output (mix wet + (1 - mix) input plain)
         mix = bank.ramp(MIX, count, 3)
         np.multiply(wet, mix[:, None], out=wet)

@@ -138,6 +138,6 @@ class Convolver:
         self._filled = 0
         if count > 1:
             np.multiply(self._response[1:], self._past(), out=self._products[1:])
-            np.sum(self._products[1:], axis=0, out=self._tail)
+            np.add.reduce(self._products[1:], axis=0, out=self._tail)
         if self._waiting:
             self._begin_fade()

@@ -34,8 +34,8 @@ NAMES = ("dry@1", "noise@1", "soft@1", "hard@1", "rect@1")
 DRIVES = {"soft@1": 2.0, "hard@1": 10.0}
 BAND_EDGES_HZ = (70.0, 150.0, 300.0, 600.0, 1200.0, 2400.0, 4500.0)
 OVERSAMPLING = 2
-SUB_BLOCK = 16
-WINDOW_SUB_BLOCKS = 128
+SUB_BLOCK = 8
+WINDOW_SUB_BLOCKS = 256
 LEVEL_LAG_S = 0.005
 NOISE_PERIOD = 2**18
 NOISE_SEED = 0x64756531
@@ -91,7 +91,7 @@ class Excitations:
     """Streaming excitations of [channels] signals, a whole number of quanta at a time.
 
     names:   which of NAMES, in that order.
-    quantum: samples per step; a multiple of 16. The result does not depend on how many quanta a call brings.
+    quantum: samples per step; a multiple of 8. The result does not depend on how many quanta a call brings.
     """
 
     def __init__(
@@ -196,6 +196,10 @@ class Excitations:
             self._bank_state.reset()
             self._smooth_bands.reset()
             self._fast_history.reset()
+
+    def adopt(self, other: "Excitations", lag_samples: int) -> None:
+        """Go on with another stream's noise, of which this one is lag_samples behind."""
+        self._noise_at = (other._noise_at - lag_samples) % NOISE_PERIOD
 
     def _follow_input(self, samples: Float32, quanta: int) -> Float32:
         """Levels [channels, 1 + subs]; per sample they go to _envelope, at the ends of quanta to `level`."""

@@ -85,7 +85,7 @@ class Observer:
 
         used = single + GROUP * groups
         self._parts = np.zeros((channels, excitations, max_frames, 2 * used), dtype=np.float32)
-        self._squares = np.zeros((channels, excitations, max_frames, used), dtype=np.float32)
+        self._ones = np.ones((2 * GROUP, 1), dtype=np.float32)
         self._reduced = np.zeros((channels, max_frames, excitations, single + groups), dtype=np.float32)
         shape = (channels, max_frames, excitations, count)
         self._power, self._slow, self._smooth = (np.zeros(shape, dtype=np.float32) for _ in range(3))
@@ -123,14 +123,14 @@ class Observer:
         channels, excitations, frames, _ = spectra.shape
         single, groups = self._single, self._groups
         used = single + GROUP * groups
-        parts, squares = self._parts[:, :, :frames], self._squares[:, :, :frames]
+        # Squares of real and imaginary parts stand side by side: a bin is a pair of them, a group GROUP pairs.
+        parts = self._parts[:, :, :frames]
         reduced, power = self._reduced[:, :frames], self._power[:, :frames]
         np.square(spectra[..., :used].view(np.float32), out=parts)
-        np.add(parts[..., 0::2], parts[..., 1::2], out=squares)
         by_frame = reduced.transpose(0, 2, 1, 3)
-        by_frame[..., :single] = squares[..., :single]
-        grouped = squares[..., single:].reshape(channels, excitations, frames, groups, GROUP)
-        np.add.reduce(grouped, axis=4, out=by_frame[..., single:])
+        np.add(parts[..., 0 : 2 * single : 2], parts[..., 1 : 2 * single : 2], out=by_frame[..., :single])
+        grouped = parts[..., 2 * single :].reshape(channels, excitations, frames, groups, 2 * GROUP)
+        np.matmul(grouped, self._ones, out=by_frame[..., single:, None])
         np.matmul(reduced, self._pooling, out=power)
         return power
 

@@ -113,7 +113,8 @@ class ParameterBank:
     Values follow their targets as a critically damped pair of one-poles, so neither value nor slope ever jumps.
     """
 
-    def __init__(self, targets: Float64) -> None:
+    def __init__(self, targets: Float64, *, keep: bool = False) -> None:
+        """keep: the targets hold values already, another process's, and stay as they are."""
         if targets.shape != (PARAMETER_COUNT,) or targets.dtype != np.float64:
             raise ValueError(f"targets of shape {targets.shape}: need float64 [{PARAMETER_COUNT}]")
         self.table = ParameterTable()
@@ -136,11 +137,12 @@ class ParameterBank:
         self._ramps: Float32 = np.zeros((8, 1), dtype=np.float32)
         self._corners = np.zeros(4, dtype=np.float32)
         self.moving = False
+        self._keep = keep
         for row in self.table.rows():
             self._adopt_row(row)
 
     def set_slot(self, slot: int, controls: Sequence[Parameter]) -> None:
-        """Control thread, chain at rest: give a slot its rows; its values jump to the defaults."""
+        """Control thread, chain at rest: give a slot its rows; its values jump to the defaults unless they are kept."""
         self.table.set_slot(slot, controls)
         first = slot_index(slot)
         for row in self.table.rows():
@@ -234,7 +236,8 @@ class ParameterBank:
 
     def _adopt_row(self, row: Parameter) -> None:
         index, _ = self.table.find(row.name)
-        self.targets[index] = row.default
+        if not self._keep:
+            self.targets[index] = row.default
         self._time[index] = max(1e-6, row.lag_ms * 1e-3 / 5.0)
         self._smallest[index] = 1e-6 * max(1e-3, row.maximum - row.minimum)
         if self._decay:

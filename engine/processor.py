@@ -54,5 +54,8 @@ class Processor(Protocol):
     def reset(self) -> None:
         """Either thread while the other rests: forget the past without allocating."""
 
-    def adopt(self, predecessor: "Processor") -> None:
-        """Audio thread: take over slow averages from what this processor replaces, where they mean the same."""
+    def adopt(self, predecessor: "Processor", lag_samples: int) -> None:
+        """Audio thread: take over from what this processor replaces what cannot be learned from recent input.
+
+        lag_samples: how much input this processor will still be given until it has heard as much as predecessor.
+        """

@@ -88,9 +88,10 @@ class SpectralProcessor:
         self._aligned.reset()
         self._swing.fill(0.0)
 
-    def adopt(self, predecessor: Processor) -> None:
+    def adopt(self, predecessor: Processor, lag_samples: int) -> None:
         if isinstance(predecessor, SpectralProcessor):
             self._observer.adopt(predecessor._observer)
+            self._excitations.adopt(predecessor._excitations, lag_samples)
 
     def _settle(self) -> bool:
         """Take style and amount from the values; True when the body had to change."""

@@ -70,7 +70,9 @@ class Analysis:
 
     def __init__(self, sizes: StftSizes, signals: int, max_frames: int) -> None:
         self.sizes = sizes
-        self._window = windows(sizes)[0].astype(np.float32)
+        # numpy's transform without a factor casts an integer 1 through a buffer that it allocates each time; with the
+        # factor 1 / n it does not, so the window carries n.
+        self._window = (sizes.analysis * windows(sizes)[0]).astype(np.float32)
         self._history = History(signals, sizes.analysis, max_frames * sizes.hop)
         self._windowed = np.zeros((signals, max_frames, sizes.analysis), dtype=np.float32)
         self._spectra = np.zeros((signals, max_frames, sizes.bins), dtype=np.complex64)
@@ -89,7 +91,7 @@ class Analysis:
         windowed = self._windowed[:, :frames]
         spectra = self._spectra[:, :frames]
         np.multiply(overlapping, self._window, out=windowed)
-        np.fft.rfft(windowed, axis=-1, out=spectra)
+        np.fft.rfft(windowed, axis=-1, norm="forward", out=spectra)
         return spectra
 
     def reset(self) -> None:

@@ -234,6 +234,7 @@ class Distiller:
         power = (energy.sum(dim=2).mean(dim=1) + 1e-9) * renderer.response
         steps_over_bands = (ratios[..., 1:] - ratios[..., :-1]).square().mean()
         steps_over_time = (ratios[:, 1:] - ratios[:, :-1]).square().mean()
+        movement = ratios.var(dim=1).mean()
         return {
             "gram": gram,
             "envelope": envelope,
@@ -244,6 +245,7 @@ class Distiller:
             "spectrum": _flatness(power, renderer.response),
             "noise": noise,
             "roughness": steps_over_bands + 4.0 * steps_over_time,
+            "movement": movement,
         }
 
     @torch.no_grad()

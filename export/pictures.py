@@ -15,6 +15,7 @@ from .. import DuendeError
 N_FFT, HOP = 2048, 256
 LOW_HZ, HIGH_HZ = 40.0, 18000.0
 RANGE_DB = 80.0
+PICTURE_POOL = 4
 _ROWS_PER_OCTAVE = 40
 _TICKS_HZ = (50, 100, 200, 500, 1000, 2000, 5000, 10000)
 
@@ -49,31 +50,33 @@ def log_frequency_db(audio: npt.ArrayLike, sample_rate: float, rows: int | None 
     return out
 
 
-def style_picture(clip: npt.ArrayLike, sample_rate: float, longest_s: float = 12.0) -> bytes:
-    """The spectrogram of a style clip as a small grey PNG: 80 dB from black to white, one pixel per row and frame.
+def style_picture(clip: npt.ArrayLike, sample_rate: float) -> bytes:
+    """The spectrogram of a style clip as a small grey PNG: 80 dB from black to white, low frequencies at the bottom.
 
-    Low frequencies at the bottom; the first longest_s seconds. `read_style_picture` turns it back into decibels.
+    128 rows, one pixel per four frames (the loudest), the first 12 s. `read_style_picture` gives decibels back.
     """
-    matplotlib_image = _matplotlib("image")
-    audio = np.asarray(clip, dtype=np.float32)[: round(longest_s * sample_rate)]
-    decibels = log_frequency_db(audio, sample_rate)
-    grey = np.clip(1.0 + (decibels - decibels.max()) / RANGE_DB, 0.0, 1.0)
+    image = _import("PIL.Image")
+    audio = np.asarray(clip, dtype=np.float32)[: round(12.0 * sample_rate)]
+    decibels = log_frequency_db(audio, sample_rate, rows=128)
+    frames = -(-decibels.shape[1] // PICTURE_POOL)
+    padded = np.pad(decibels, ((0, 0), (0, frames * PICTURE_POOL - decibels.shape[1])), mode="edge")
+    pooled = padded.reshape(len(padded), frames, PICTURE_POOL).max(axis=2)
+    grey = np.clip(1.0 + (pooled - pooled.max()) / RANGE_DB, 0.0, 1.0)
     file = io.BytesIO()
-    matplotlib_image.imsave(
-        file, (255.0 * grey[::-1]).round().astype(np.uint8), format="png", cmap="gray", vmin=0, vmax=255
-    )
+    image.fromarray((255.0 * grey[::-1]).round().astype(np.uint8)).save(file, format="png", optimize=True)
     return file.getvalue()
 
 
 def read_style_picture(path: Path) -> npt.NDArray[np.float32]:
-    """Decibels [rows, frames], loudest 0, of a picture by `style_picture`."""
-    grey = np.asarray(_matplotlib("image").imread(path), dtype=np.float32)
-    return np.asarray((grey[::-1, :, 0] - 1.0) * RANGE_DB, dtype=np.float32)
+    """Decibels [rows, frames], loudest 0, of a picture by `style_picture`; frames at HOP as in `log_frequency_db`."""
+    grey = np.asarray(_import("PIL.Image").open(path), dtype=np.float32) / 255.0
+    return np.repeat((grey[::-1] - 1.0) * np.float32(RANGE_DB), PICTURE_POOL, axis=1)
 
 
-def _matplotlib(module: str) -> Any:
+def _import(module: str) -> Any:
+    """matplotlib, and Pillow that comes with it, only when a picture is drawn."""
     try:
-        return importlib.import_module(f"matplotlib.{module}")
+        return importlib.import_module(module)
     except ImportError as error:
         raise DuendeError("a picture needs matplotlib: pip install duende[plot]") from error
 
@@ -86,12 +89,12 @@ def spectrogram_figure(path: str | Path, rows: list[tuple[str, npt.NDArray[np.fl
     """
     if not rows:
         raise ValueError("rows is empty: give at least one (title, audio)")
-    figure_class = _matplotlib("figure").Figure
+    figure_class = _import("matplotlib.figure").Figure
     spectrograms = [audio if audio.ndim == 2 else log_frequency_db(audio, sample_rate) for _, audio in rows]
     lengths = [spectrogram.shape[1] * HOP / sample_rate for spectrogram in spectrograms]
     seconds = max(lengths)
     high_hz = min(HIGH_HZ, 0.45 * sample_rate)
-    figure = figure_class(figsize=(12.0, 0.8 + 2.9 * len(rows)), dpi=100, layout="constrained")
+    figure = figure_class(figsize=(12.0, 0.8 + 2.9 * len(rows)), dpi=80, layout="constrained")
     axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (title, _), decibels, length in zip(axes, rows, spectrograms, lengths, strict=True):
         loudest = float(decibels.max())
@@ -112,5 +115,8 @@ def spectrogram_figure(path: str | Path, rows: list[tuple[str, npt.NDArray[np.fl
         axis.set_xlim(0.0, seconds)
     axes[-1].set_xlabel("seconds")
     target = Path(path)
-    figure.savefig(target)
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    # A palette is enough for one colour map and takes a third of the room.
+    _import("PIL.Image").open(file).convert("RGB").quantize(256).save(target, optimize=True)
     return target

@@ -34,7 +34,7 @@ class StudentConfig:
     styles: int = 1
     width: int = 96
     dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 1, 2)
-    ratio_bound: float = 2.2
+    ratio_bound: float = 1.2
     swing_bound: float = 0.7
     gamma_range: tuple[float, float] = (0.4, 1.35)
 

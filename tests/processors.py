@@ -36,7 +36,7 @@ class Gain:
     def reset(self) -> None:
         self.resets += 1
 
-    def adopt(self, predecessor: Processor) -> None:
+    def adopt(self, predecessor: Processor, lag_samples: int) -> None:
         pass
 
 

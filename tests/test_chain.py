@@ -347,7 +347,6 @@ def test_a_model_replaced_by_itself_keeps_its_level(block: int, excitations: tup
     assert np.abs(replaced_by_itself_db(model, block)).max() < 0.1
 
 
-@pytest.mark.xfail(strict=True, reason="0.27 dB: the successor begins its noise afresh")
 def test_a_noisy_model_replaced_by_itself_keeps_its_level(full: Model) -> None:
     assert np.abs(replaced_by_itself_db(full, 128)).max() < 0.1
 

@@ -59,13 +59,6 @@ def test_ten_thousand_callbacks_keep_nothing(ten_thousand: Memory) -> None:
     assert ten_thousand.garbage == 0
 
 
-FORWARD = pytest.mark.xfail(
-    strict=True,
-    reason="stft.Analysis: rfft casts an integer factor through a buffer of 165 kB; with norm='forward' it does not",
-)
-
-
-@FORWARD
 def test_ten_thousand_callbacks_ask_for_no_array(ten_thousand: Memory) -> None:
     assert ten_thousand.transient_bytes < TRANSIENT_BYTES
 
@@ -97,7 +90,6 @@ def test_values_on_the_move_keep_nothing(moving: Memory) -> None:
     assert moving.garbage == 0
 
 
-@FORWARD
 def test_values_on_the_move_ask_for_no_array(moving: Memory) -> None:
     assert moving.transient_bytes < TRANSIENT_BYTES
 

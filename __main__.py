@@ -1,18 +1,13 @@
 """The command line: `duende COMMAND`, each a few lines over the packages below."""
 
+import functools
 import json
-import os
 import signal
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import Annotated
-
-# One thread does the arithmetic: a pool would compete with the audio callback. Must be set before numpy loads.
-for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    if "forge" not in sys.argv[1:2]:
-        os.environ.setdefault(_variable, "1")
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -20,6 +15,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from . import DuendeError, __version__
+
+if TYPE_CHECKING:
+    from .engine.host import Host
+    from .engine.preset import Rig
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 out = Console(highlight=False)
@@ -49,7 +48,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
 ) -> None:
     """A real-time neural effect host for live instruments."""
 
@@ -61,7 +62,9 @@ def render(
     preset: PresetOption = DEFAULT_PRESET,
     mix: Annotated[float | None, typer.Option(help="Share of the effect, 0 to 1.")] = None,
     amount: Annotated[float | None, typer.Option(help="From the plain guitar (0) to the full style (1).")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="Any parameter as name=value; repeatable.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Any parameter as name=value; repeatable.")
+    ] = None,
     channel: Annotated[int | None, typer.Option(help="Which channel of the file, from 1.")] = None,
     provider: ProviderOption = "cpu",
 ) -> None:
@@ -93,7 +96,9 @@ def live(
     block: Annotated[int, typer.Option(help="Frames per device block; 0 lets the device choose.")] = 128,
     mix: Annotated[float | None, typer.Option(help="Share of the effect, 0 to 1.")] = None,
     amount: Annotated[float | None, typer.Option(help="From the plain guitar (0) to the full style (1).")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="Any parameter as name=value; repeatable.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Any parameter as name=value; repeatable.")
+    ] = None,
     provider: ProviderOption = "cpu",
     seconds: Annotated[float | None, typer.Option(help="Stop by itself after so long.")] = None,
     allow_feedback: Annotated[bool, typer.Option(help="Allow a built-in microphone with built-in speakers.")] = False,
@@ -133,7 +138,7 @@ def live(
         raise DuendeError("the device stopped delivering: was it unplugged, or its server ended?")
 
 
-def _wait(host: "Host", done: threading.Event, seconds: float | None) -> bool:  # noqa: F821
+def _wait(host: "Host", done: threading.Event, seconds: float | None) -> bool:
     """Until Ctrl-C, the time is over or the device is gone (False), telling of rests as they come."""
     until = None if seconds is None else time.monotonic() + seconds
     told, seen, since = 0, -1, time.monotonic()
@@ -161,7 +166,12 @@ def devices() -> None:
     for entry in list_devices():
         mark = ("<" if entry.default_input else "") + (">" if entry.default_output else "")
         table.add_row(
-            f"{entry.index} {mark}", entry.name, entry.host, str(entry.inputs), str(entry.outputs), f"{entry.sample_rate:g}"
+            f"{entry.index} {mark}",
+            entry.name,
+            entry.host,
+            str(entry.inputs),
+            str(entry.outputs),
+            f"{entry.sample_rate:g}",
         )
     out.print(table)
 
@@ -201,12 +211,18 @@ def bench(
         raise DuendeError(f"--seconds {seconds:g} is out of range: 0.1 to 600")
     if model is not None:
         loaded = load_model(model, provider)
-        makers = {loaded.spec.name: lambda: build_rig([(loaded.spec.name, SpectralProcessor(loaded))])}
+
+        def open_model() -> "Rig":
+            return build_rig([(loaded.spec.name, SpectralProcessor(loaded))])
+
+        makers = {loaded.spec.name: open_model}
     else:
         entries = [entry for entry in Library().entries() if entry.factory]
-        makers = {entry.name: (lambda entry=entry: load_rig(entry, provider)) for entry in entries}
+        makers = {entry.name: functools.partial(load_rig, entry, provider) for entry in entries}
     heads = ("model", "block", "period", "median", "p99", "p99.9", "worst", "load", "misses", "idle", "added")
-    table = Table(*heads, box=None, title="times in us, load = p99 / period, idle = misses of a callback that does nothing")
+    table = Table(
+        *heads, box=None, title="times in us, load = p99 / period, idle = misses of a callback that does nothing"
+    )
     results = []
     with _progress("measuring") as bar:
         task = bar.add_task("measuring", total=len(makers) * len(sizes))

@@ -94,7 +94,9 @@ def main() -> None:
         values = [run[name] for run in runs]
         middle = statistics.median(values)
         goal = f"{FIGURES[name]:g}" if name in FIGURES else ""
-        lines.append(f"| {name} | {middle:.0f} | {min(values):.0f}..{max(values):.0f} | {middle / period:.1%} | {goal} |")
+        lines.append(
+            f"| {name} | {middle:.0f} | {min(values):.0f}..{max(values):.0f} | {middle / period:.1%} | {goal} |"
+        )
     lines += [
         "",
         f"Offline, in large blocks: {factor:.1f} x real time (figure to reach: 20).",

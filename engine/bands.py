@@ -39,12 +39,10 @@ class Bands:
 
     @property
     def bins(self) -> int:
-        return self.pooling.shape[0]
+        return len(self.pooling)
 
 
-def erb_bands(
-    sample_rate: float, n_fft: int, count: int = 48, low_hz: float = 60.0, high_hz: float = 18000.0
-) -> Bands:
+def erb_bands(sample_rate: float, n_fft: int, count: int = 48, low_hz: float = 60.0, high_hz: float = 18000.0) -> Bands:
     """Bands for a rate (Hz) and FFT length (samples), covering the bins up to high_hz."""
     if not 0.0 < low_hz < high_hz <= sample_rate / 2.0:
         raise ValueError(f"bands {low_hz:g}..{high_hz:g} Hz do not fit a sample rate of {sample_rate:g} Hz")

@@ -5,6 +5,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,8 @@ class PacedDevice:
     """Calls back at the rate of a sound device, on the machine's clock, and notes when each call began and ended."""
 
     def __init__(self, samples: Float32, sample_rate: float, block: int) -> None:
-        self.sample_rate, self.block, self.max_block = sample_rate, block, block
+        self.sample_rate, self.max_block = sample_rate, block
+        self.block: int | None = block
         self.latency_ms: float | None = 0.0
         self.running = False
         self._samples = samples
@@ -57,7 +59,8 @@ class PacedDevice:
     def start(self, callback: Callback) -> None:
         """Deliver all samples in real time; returns when it is done."""
         self.running = True
-        block, count = self.block, len(self._samples) // self.block
+        block = self.max_block
+        count = len(self._samples) // block
         period = block / self.sample_rate
         out = np.zeros((block, 2), dtype=np.float32)
         times = np.zeros(count, dtype=np.float32)
@@ -145,10 +148,9 @@ def as_json(results: Sequence[BlockTimes]) -> dict[str, Any]:
 
 def _processor() -> str:
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
     except OSError:
         pass
     return platform.processor() or platform.machine()

@@ -70,7 +70,7 @@ class Body:
         self.band_power = self._powers[0, -1].copy()
 
     def set(self, style: Float32, amount: float) -> None:
-        """Mix `spectra` [partitions, bins] and `band_power` [bands] for style weights [styles] and an amount of 0..1."""
+        """Mix `spectra` [partitions, bins] and `band_power` [bands] for style weights [styles] and an amount."""
         position = amount * AMOUNT_STEPS
         low = min(int(position), AMOUNT_STEPS - 1)
         self.spectra.fill(0.0)

@@ -420,7 +420,7 @@ class Chain:
             self.telemetry.add("input_repairs")
 
     def _mix(self, wet: Float32, plain: Float32) -> None:
-        """Output gain and mix on wet, in place; bypass passes the plain input untouched by any gain. plain is scratch."""
+        """Output gain and mix on wet, in place; bypass passes the input untouched by any gain. plain is scratch."""
         bank, count = self.bank, len(wet)
         settled = bank.still(INPUT_GAIN) and bank.still(OUTPUT_GAIN) and bank.still(MIX) and bank.still(BYPASS)
         if settled and bank.value(MIX) == 1.0 and bank.value(BYPASS) == 0.0:

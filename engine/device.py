@@ -1,6 +1,5 @@
-"""Where audio comes from and goes to: a sound device through PortAudio, or arrays in memory that drive the same path."""
+"""Where audio comes from and goes to: a sound device through PortAudio, or an array that drives the same path."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -123,9 +122,7 @@ def refuse_feedback(source: DeviceInfo, sink: DeviceInfo) -> None:
 class SoundDevice:
     """A duplex stream through PortAudio: one input channel, all output channels (at most two)."""
 
-    def __init__(
-        self, source: DeviceInfo, sink: DeviceInfo, in_channel: int, sample_rate: float, block: int
-    ) -> None:
+    def __init__(self, source: DeviceInfo, sink: DeviceInfo, in_channel: int, sample_rate: float, block: int) -> None:
         self._sounddevice = portaudio()
         if not 1 <= in_channel <= source.inputs:
             raise DuendeError(f"input channel {in_channel} of {source.name!r}: choose 1 to {source.inputs}")
@@ -183,9 +180,7 @@ class ArrayDevice:
     samples: float32 [n, inputs]; blocks: one size, or a sequence of sizes that repeats. `recorded` [n, outputs].
     """
 
-    def __init__(
-        self, samples: Float32, sample_rate: float, blocks: int | Sequence[int], outputs: int = 2
-    ) -> None:
+    def __init__(self, samples: Float32, sample_rate: float, blocks: int | Sequence[int], outputs: int = 2) -> None:
         self.sample_rate = sample_rate
         self._sizes = [blocks] if isinstance(blocks, int) else list(blocks)
         self.block = blocks if isinstance(blocks, int) else None

@@ -15,6 +15,7 @@ With l the level of the input x and l_b that of its band x_b (smoothed root mean
 All are pre-emphasised, y(t) - 0.9 y(t-1) at 48 kHz, against leakage between bins of a spectrum that falls steeply.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,7 +26,7 @@ from scipy import signal
 from .. import DuendeError
 from .filterbank import FilterBank
 from .history import History
-from .smoothing import FirSmoother, interpolate
+from .smoothing import FirSmoother, interpolate, rising
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -59,7 +60,7 @@ def band_filters(sample_rate: float) -> list[Float64]:
     rate = OVERSAMPLING * sample_rate
     anti_image = signal.ellip(4, 0.1, 70.0, 7000.0, fs=rate, output="sos")
     filters = []
-    for index, edges in enumerate(zip(BAND_EDGES_HZ[:-1], BAND_EDGES_HZ[1:], strict=True)):
+    for index, edges in enumerate(itertools.pairwise(BAND_EDGES_HZ)):
         sections = np.vstack([signal.butter(2, edges, "bandpass", fs=rate, output="sos"), anti_image])
         sections[0, :3] *= (-1.0) ** index
         filters.append(sections)
@@ -98,9 +99,7 @@ class Excitations:
         self, names: Sequence[str], sample_rate: float, quantum: int, channels: int = 1, max_quanta: int = 1
     ) -> None:
         if [name for name in NAMES if name in names] != list(names):
-            raise DuendeError(
-                f"excitations {', '.join(names)}: this version knows {', '.join(NAMES)}, in this order"
-            )
+            raise DuendeError(f"excitations {', '.join(names)}: this version knows {', '.join(NAMES)}, in this order")
         if quantum % SUB_BLOCK:
             raise ValueError(f"quantum of {quantum} samples: must be a multiple of {SUB_BLOCK}")
         self.names = tuple(names)
@@ -115,7 +114,7 @@ class Excitations:
         self._mean = np.full((SUB_BLOCK, 1), 1.0 / SUB_BLOCK, dtype=np.float32)
         self._power = np.zeros((channels, most_subs, 1), dtype=np.float32)
         self._smooth_power = FirSmoother(weights, channels, most_subs)
-        self._rise = np.arange(1, SUB_BLOCK + 1, dtype=np.float32) / SUB_BLOCK
+        self._rise = rising(SUB_BLOCK)
         self._difference = np.zeros((channels, most_subs, 1), dtype=np.float32)
         self._envelope = np.zeros((channels, most_subs, SUB_BLOCK), dtype=np.float32)
 
@@ -136,7 +135,7 @@ class Excitations:
         wide = (channels, bands, most_subs, width)
         self._unit, self._squared_bands, self._band_level = (np.zeros(wide, dtype=np.float32) for _ in range(3))
         self._wide_mean = np.full((width, 1), 1.0 / width, dtype=np.float32)
-        self._wide_rise = np.arange(1, width + 1, dtype=np.float32) / width
+        self._wide_rise = rising(width)
         self._band_mean = np.zeros((channels, bands, most_subs, 1), dtype=np.float32)
         self._wide_difference = np.zeros((channels, bands, most_subs, 1), dtype=np.float32)
         self._floor = np.zeros((channels, most_subs), dtype=np.float32)
@@ -217,9 +216,7 @@ class Excitations:
     def _saturate(self, samples: Float32, levels: Float32, quanta: int) -> None:
         """Fill _slow with the decimated, pre-emphasised saturations of the quanta."""
         channels, subs = self._channels, quanta * self._subs
-        unit, band_level, squared = (
-            part[:, :, :subs] for part in (self._unit, self._band_level, self._squared_bands)
-        )
+        unit, band_level, squared = (part[:, :, :subs] for part in (self._unit, self._band_level, self._squared_bands))
         mean, floor = self._band_mean[:, :, :subs], self._floor[:, :subs]
         bands = unit.shape[1]
         # Bands first, time contiguous.

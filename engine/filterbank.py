@@ -96,7 +96,9 @@ class FilterBank:
 
     def allocate(self, channels: int, max_blocks: int) -> "FilterBankState":
         """Memory for one stream of [channels] signals, at most max_blocks blocks a call."""
-        return FilterBankState(channels, max_blocks, self._block, self._pieces, self._order, self._matrix.shape[1], self._filters)
+        return FilterBankState(
+            channels, max_blocks, self._block, self._pieces, self._order, self._matrix.shape[1], self._filters
+        )
 
     def process(self, samples: Float32, memory: "FilterBankState") -> Float32:
         """Filter samples [channels, blocks * block]; returns [channels, filters, blocks * block * oversampling].

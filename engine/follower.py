@@ -5,6 +5,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from .smoothing import rising
+
 Float32 = npt.NDArray[np.float32]
 
 WINDOW_SAMPLES = 2048
@@ -25,7 +27,7 @@ class Follower:
         self._energies = np.zeros((channels, 2, self._hops))
         self._at = [0] * channels
         self._gain = [1.0] * channels
-        self._rise = np.arange(1, hop + 1, dtype=np.float32) / hop
+        self._rise = rising(hop)
         self._line = np.zeros(hop, dtype=np.float32)
 
     def process(self, reference: Float32, wanted: Float32, amount: float, signal: Float32) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from .. import DuendeError
 from .denormals import flush_denormals
@@ -65,7 +64,6 @@ class Host:
 
     def _warm_up(self) -> None:
         """Run the whole path on silence, so that no first time of anything falls into the music."""
-        threadpool_limits(1, user_api="blas")
         flush_denormals()
         for _ in range(50):
             self.rig.chain.process(self._in, self._out)

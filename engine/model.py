@@ -19,9 +19,12 @@ Float32 = npt.NDArray[np.float32]
 
 MAX_BYTES = 64 * 2**20
 ALLOWED_OPS = frozenset(
-    "Abs Add Clip Concat Constant Conv Div Exp Gemm Identity LeakyRelu Log MatMul Max Min Mul Neg Pow PRelu "
-    "ReduceMean ReduceSum Relu Reshape Sigmoid Slice Softmax Softplus Split Sqrt Squeeze Sub Tanh Transpose "
-    "Unsqueeze".split()
+    (
+        *("Abs", "Add", "Clip", "Concat", "Constant", "Conv", "Div", "Exp", "Gemm", "Identity", "LeakyRelu", "Log"),
+        *("MatMul", "Max", "Min", "Mul", "Neg", "Pow", "PRelu", "ReduceMean", "ReduceSum", "Relu", "Reshape"),
+        *("Sigmoid", "Slice", "Softmax", "Softplus", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Transpose"),
+        "Unsqueeze",
+    )
 )
 LAWS = ("mixer@1",)
 STYLE_NAME = re.compile(r"[^\s\x00-\x1f#*,/?\[\]{}]{1,63}")
@@ -193,7 +196,9 @@ class ModelStream:
 
         The features of an input that never sounded are zeros.
         """
-        self._settled = [np.full_like(array, s.initial) for array, s in zip(self._states[0], self._spec.states, strict=True)]
+        self._settled = [
+            np.full_like(array, s.initial) for array, s in zip(self._states[0], self._spec.states, strict=True)
+        ]
         self.reset()
         for frames in self._bindings:
             self.features[frames].fill(0.0)
@@ -231,9 +236,7 @@ def _parse(data: bytes, name: str) -> tuple[onnx.ModelProto, ModelSpec]:
     if not graph.graph.node:
         raise DuendeError(f"{name}: not an ONNX file, or cut short")
     if len(texts) != 1:
-        raise DuendeError(
-            f"{name}: no metadata {METADATA_KEY!r}: not a duende model (amp captures: duende import)"
-        )
+        raise DuendeError(f"{name}: no metadata {METADATA_KEY!r}: not a duende model (amp captures: duende import)")
     return graph, decode_spec(texts[0], name)
 
 
@@ -288,9 +291,7 @@ def _check_spec(spec: ModelSpec, name: str) -> None:
     if not (2 <= spec.body_points <= 65536 and 18000.0 <= spec.body_top_hz <= 24000.0):
         raise DuendeError(f"{name}: body of {spec.body_points} points up to {spec.body_top_hz:g} Hz does not fit")
     if spec.latency_samples != sizes.latency_samples:
-        raise DuendeError(
-            f"{name}: latency_samples {spec.latency_samples}, its windows give {sizes.latency_samples}"
-        )
+        raise DuendeError(f"{name}: latency_samples {spec.latency_samples}, its windows give {sizes.latency_samples}")
 
 
 def _sizes(spec: ModelSpec, name: str) -> tuple[int, int, int]:

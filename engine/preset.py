@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from threadpoolctl import threadpool_limits
+
 from .. import DuendeError
 from ..presets.library import Entry
 from .chain import Chain
@@ -26,9 +28,15 @@ class Rig:
 
 
 def build_rig(processors: list[tuple[str, Processor]], shared: SharedState | None = None) -> Rig:
-    """A chain of named processors around shared state; not yet prepared for a device."""
+    """A chain of named processors around shared state, whose values are kept; not yet prepared for a device.
+
+    From here on the arithmetic of this process stays on the thread that asks for it: a pool would compete with the
+    audio callback.
+    """
+    threadpool_limits(1, user_api="blas")
+    kept = shared is not None
     shared = SharedState() if shared is None else shared
-    bank, telemetry = ParameterBank(shared.targets), Telemetry(shared)
+    bank, telemetry = ParameterBank(shared.targets, keep=kept), Telemetry(shared)
     return Rig(shared, bank, telemetry, Chain(bank, telemetry, processors), [])
 
 

@@ -72,9 +72,7 @@ def render_file(
         seconds = file.frames / file.samplerate
     if rig.telemetry.count("faults"):
         notices.append(f"{rig.telemetry.count('faults')} faults inside a slot were replaced by the plain input")
-    return RenderReport(
-        frames, rate, seconds, time.perf_counter() - started, rig.chain.latency.samples, notices
-    )
+    return RenderReport(frames, rate, seconds, time.perf_counter() - started, rig.chain.latency.samples, notices)
 
 
 def _run(rig: Rig, source: Iterator[Float32], block: int) -> Iterator[Float32]:

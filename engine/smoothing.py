@@ -39,6 +39,11 @@ class FirSmoother:
         self.history.reset()
 
 
+def rising(width: int) -> Float32:
+    """A straight line [width] of steps up to 1, the first one above 0."""
+    return np.asarray(np.arange(1, width + 1) / width, dtype=np.float32)
+
+
 def interpolate(ends: Float32, rise: Float32, difference: Float32, out: Float32) -> None:
     """Draw straight lines through ends [..., 1 + n] into out [..., n, width], rise [width] going up to 1.
 

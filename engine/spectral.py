@@ -55,7 +55,9 @@ class SpectralProcessor:
         self._synthesis = Synthesis(sizes, channels, largest)
         self._stream = self.model.start(channels, self._frame_counts)
         curves = [self.model.body(one) for one in np.eye(len(model.styles), dtype=np.float32)]
-        self._body = Body(np.stack(curves), model.body_top_hz, spec.sample_rate, sizes.hop, bands.pooling, sizes.analysis)
+        self._body = Body(
+            np.stack(curves), model.body_top_hz, spec.sample_rate, sizes.hop, bands.pooling, sizes.analysis
+        )
         self._style = np.full(len(model.styles), np.nan, dtype=np.float32)
         self._amount = -1.0
         self._mix_style = np.zeros(len(model.styles), dtype=np.float32)
@@ -127,9 +129,7 @@ class SpectralProcessor:
         stream.features[frames][:] = seen.features
         stream.run(frames)
         dynamics = stream.dynamics[frames]
-        self._law.process(
-            analysed, seen, stream.ratios[frames], dynamics, self._body.band_power, self._amount, spectra
-        )
+        self._law.process(analysed, seen, stream.ratios[frames], dynamics, self._body.band_power, self._amount, spectra)
         self._synthesis.process(spectra, wet)
         for channel, convolver in enumerate(self._convolvers):
             convolver.process(wet[channel], wet[channel])

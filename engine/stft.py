@@ -91,7 +91,7 @@ class Analysis:
         windowed = self._windowed[:, :frames]
         spectra = self._spectra[:, :frames]
         np.multiply(overlapping, self._window, out=windowed)
-        np.fft.rfft(windowed, axis=-1, norm="forward", out=spectra)
+        np.fft.rfft(windowed, axis=-1, norm="forward", out=spectra)  # type: ignore[arg-type]
         return spectra
 
     def reset(self) -> None:
@@ -113,7 +113,7 @@ class Synthesis:
         hop = self.sizes.hop
         count = spectra.shape[1]
         time = self._frames[:, :count]
-        np.fft.irfft(spectra, self.sizes.analysis, axis=-1, out=time)
+        np.fft.irfft(spectra, self.sizes.analysis, axis=-1, out=time)  # type: ignore[arg-type]
         pairs = time[:, :, -2 * hop :]
         np.multiply(pairs, self._window, out=pairs)
         frames_out = out.reshape(len(out), count, hop)

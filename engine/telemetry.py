@@ -106,6 +106,4 @@ class Telemetry:
         if not len(times):
             return Load(0, self.level("period_us"), 0.0, 0.0, 0.0, 0.0)
         median, p99, p999 = np.percentile(times, [50.0, 99.0, 99.9])
-        return Load(
-            callbacks, self.level("period_us"), float(median), float(p99), float(p999), float(times.max())
-        )
+        return Load(callbacks, self.level("period_us"), float(median), float(p99), float(p999), float(times.max()))

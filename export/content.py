@@ -27,9 +27,7 @@ class Piece:
     heard: Heard
 
 
-def hear(
-    samples: Float32, sample_rate: float, sizes: StftSizes, run_in: int, past: int, names: Sequence[str]
-) -> Piece:
+def hear(samples: Float32, sample_rate: float, sizes: StftSizes, run_in: int, past: int, names: Sequence[str]) -> Piece:
     """Let the engine's front end listen to samples [n].
 
     The first run_in samples (a multiple of the hop) only warm up the slow averages; `past` more frames of features

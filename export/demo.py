@@ -8,8 +8,8 @@ import numpy.typing as npt
 import soundfile
 
 from ..engine.bench import BlockTimes, bench_block, real_time_factor
-from ..engine.host import Host, LatencyReport
 from ..engine.device import ArrayDevice
+from ..engine.host import Host, LatencyReport
 from ..engine.preset import load_rig
 from ..engine.render import render_file
 from ..presets.library import Entry

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..engine.mixer import mixer_bands
 from ..engine.stft import DEFAULT_SIZES, StftSizes
-from .content import Piece, batch, hear_all
+from .content import batch, hear_all
 from .losses import LossWeights, OnsetGuard, PitchGuard, Tonality, correlation, log_level
 from .measures import matched_eq
 from .statistics import (
@@ -204,12 +204,16 @@ class Distiller:
             }
             total = sum((getattr(weights, name) * term for name, term in scaled.items()), start=torch.zeros(()))
             optimiser.zero_grad(set_to_none=True)
-            total.backward()  # type: ignore[no-untyped-call]
+            total.backward()
             torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
             optimiser.step()
             averaged.update_parameters(student)
             losses = {name: float(term.detach()) for name, term in terms.items()}
-            losses |= {"gram": float(gram.detach()), "envelope": float(envelope.detach()), "total": float(total.detach())}
+            losses |= {
+                "gram": float(gram.detach()),
+                "envelope": float(envelope.detach()),
+                "total": float(total.detach()),
+            }
             history.append(losses)
             if report is not None:
                 report(Progress(step + 1, config.steps, losses, time.perf_counter() - started))

@@ -61,7 +61,7 @@ def build(recipe: Recipe, clips: Path, judges: dict[str, Float32], distiller: Di
     )
     shelf = library.Library(own=target, factory=target)
     forged = forge(request, shelf, force=True, report=_say, distiller=distiller)
-    rows = {}
+    rows: dict[str, measures.Measures] = {}
     for title, (ours, eq) in forged.measured.items():
         rows |= {f"{recipe.name}, {title}": ours, f"matched EQ, {title}": eq}
     return measures.format_table(rows)

@@ -65,9 +65,7 @@ def load_style(path: Path, sample_rate: int) -> Float32:
         raise DuendeError(f"{path}: holds samples that are not numbers; repair the file first")
     seconds = len(audio) / rate
     if not SHORTEST_S <= seconds <= LONGEST_S:
-        raise DuendeError(
-            f"{path}: {seconds:.2f} s long; a style needs {SHORTEST_S:g} to {LONGEST_S:g} s of sound"
-        )
+        raise DuendeError(f"{path}: {seconds:.2f} s long; a style needs {SHORTEST_S:g} to {LONGEST_S:g} s of sound")
     mono = audio.mean(axis=1)
     level = 10.0 * np.log10(float(np.mean(mono.astype(np.float64) ** 2)) + 1e-20)
     if level < QUIETEST_DBFS:
@@ -92,7 +90,9 @@ def forge(
     check_name(request.name)
     taken = Entry(request.name, library.own, factory=False).path
     if taken.exists() and not force:
-        raise DuendeError(f"there is a preset {request.name!r} already: choose another name, or replace it with --force")
+        raise DuendeError(
+            f"there is a preset {request.name!r} already: choose another name, or replace it with --force"
+        )
     config = request.config
     clip = load_style(request.style, config.sample_rate)
     if distiller is None:

@@ -78,8 +78,9 @@ class _Builder:
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value, dtype=dtype), name))
         return name
 
-    def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: int) -> str:
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
+    def node(self, kind: str, inputs: Sequence[str], output: str, axis: int | None = None) -> str:
+        attributes = {} if axis is None else {"axis": axis}
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], output, None, None, None, **attributes))
         return output
 
     def slice(self, source: str, start: int, end: int | None, axis: int, output: str) -> str:
@@ -194,4 +195,4 @@ def save_graph(model: onnx.ModelProto, spec: ModelSpec) -> bytes:
     complete.CopyFrom(model)
     del complete.metadata_props[:]
     helper.set_model_props(complete, {METADATA_KEY: spec.encode()})
-    return complete.SerializeToString()
+    return bytes(complete.SerializeToString())

@@ -101,7 +101,7 @@ class PitchGuard(nn.Module):
     @staticmethod
     def _fold(notes: Tensor) -> Tensor:
         octaves = notes.shape[-1] // 12
-        return notes[..., : 12 * octaves].unflatten(-1, (octaves, 12)).sum(dim=-2)
+        return notes[..., : 12 * octaves].reshape(*notes.shape[:-1], octaves, 12).sum(dim=-2)
 
 
 class OnsetGuard(nn.Module):
@@ -109,7 +109,9 @@ class OnsetGuard(nn.Module):
 
     bank: Tensor
 
-    def __init__(self, bank: np.ndarray[tuple[int, int], np.dtype[np.float32]], n_fft: int = 2048, hop: int = 512) -> None:
+    def __init__(
+        self, bank: np.ndarray[tuple[int, int], np.dtype[np.float32]], n_fft: int = 2048, hop: int = 512
+    ) -> None:
         super().__init__()
         self.frames = _Frames(n_fft, hop)
         self.register_buffer("bank", torch.from_numpy(bank))

@@ -84,9 +84,7 @@ class Student(nn.Module):
         self.last = nn.Parameter(torch.zeros(config.width, outputs))
         self.last_bias = nn.Parameter(torch.zeros(outputs))
         start = [START_RATIO.get(name, OTHER_START_RATIO) for name in config.excitations]
-        self.base = nn.Parameter(
-            torch.tensor(start).repeat_interleave(config.bands).repeat(config.styles, 1)
-        )
+        self.base = nn.Parameter(torch.tensor(start).repeat_interleave(config.bands).repeat(config.styles, 1))
         self.gamma_raw = nn.Parameter(torch.full((config.styles,), self._gamma_start()))
 
     def _gamma_start(self) -> float:
@@ -125,7 +123,8 @@ class Student(nn.Module):
         for block in self.blocks:
             assert isinstance(block, _Block)
             parts = (block.taps, block.into, block.bias, block.out, block.scale, block.shift)
-            blocks.append(graph.Block(*(array(part) for part in parts), dilation=block.dilation))
+            taps, into, bias, out, scale, shift = (array(part) for part in parts)
+            blocks.append(graph.Block(taps, into, bias, out, scale, shift, block.dilation))
         return graph.Weights(
             first=array(self.first),
             first_bias=array(self.first_bias),
@@ -144,17 +143,25 @@ class _Mix(torch.autograd.Function):
     """sum_k (gains_k @ interpolation) X_k without keeping the products for the backward pass."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, gains: Tensor, spectra: Tensor, interpolation: Tensor) -> Tensor:
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, gains: Tensor, spectra: Tensor, interpolation: Tensor
+    ) -> Tensor:
         ctx.save_for_backward(spectra, interpolation)
         bins = gains @ interpolation
         return torch.einsum("btkf,btkf->btf", bins.to(spectra.dtype), spectra)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:
         spectra, interpolation = ctx.saved_tensors  # type: ignore[attr-defined]
         real = torch.view_as_real(grad)[:, :, None]
         products = (torch.view_as_real(spectra) * real).sum(dim=-1)
         return products @ interpolation.T, None, None
+
+
+def mix(gains: Tensor, spectra: Tensor, interpolation: Tensor) -> Tensor:
+    """Sum over excitations: gains [batch, frames, excitations, bands] drawn to bins, times spectra [..., bins]."""
+    mixed: Tensor = _Mix.apply(gains, spectra, interpolation)  # type: ignore[no-untyped-call]
+    return mixed
 
 
 @dataclass
@@ -214,14 +221,14 @@ class Renderer(nn.Module):
     def forward(self, heard: Heard, gains: Tensor, dynamics: Tensor) -> Tensor:
         """Sound [batch, frames * hop], one hop late like heard.aligned."""
         hop = self.sizes.hop
-        spectra: Tensor = _Mix.apply(gains, heard.spectra, self.interpolation)
-        full = functional.pad(spectra, (0, self.sizes.bins - self.bins))
+        full = functional.pad(mix(gains, heard.spectra, self.interpolation), (0, self.sizes.bins - self.bins))
         pairs = torch.fft.irfft(full, self.sizes.analysis)[..., -2 * hop :] * self.window
         wet = (pairs[..., :hop] + functional.pad(pairs[..., hop:], (0, 0, 1, 0))[:, :-1]).flatten(1)
         length = wet.shape[1] + len(self.taps)
         n_fft = 1 << (length - 1).bit_length()
-        wet = torch.fft.irfft(torch.fft.rfft(wet, n_fft) * torch.fft.rfft(self.taps, n_fft), n_fft)[:, : wet.shape[1]]
-        return wet * self._follow(heard, dynamics, wet)
+        spectrum = torch.fft.rfft(wet, n_fft) * torch.fft.rfft(self.taps, n_fft)
+        filtered: Tensor = torch.fft.irfft(spectrum, n_fft)[:, : wet.shape[1]]
+        return filtered * self._follow(heard, dynamics, filtered)
 
     def _follow(self, heard: Heard, dynamics: Tensor, wet: Tensor) -> Tensor:
         hop = self.sizes.hop

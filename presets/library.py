@@ -90,6 +90,6 @@ def check_name(name: str) -> str:
     """The name itself; DuendeError unless it can be a file name on every system."""
     if not NAME.fullmatch(name):
         raise DuendeError(
-            f"preset name {name!r}: use 1 to 63 lower-case letters, digits, '-' and '_', beginning with a letter or digit"
+            f"preset name {name!r}: 1 to 63 lower-case letters, digits, '-' and '_', the first a letter or digit"
         )
     return name

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from models import tiny_model, tiny_weights
 
 from duende.engine import bench
 from duende.engine.bench import PacedDevice, as_json, bench_block, real_time_factor
 from duende.engine.preset import Rig, build_rig
 from duende.engine.spectral import SpectralProcessor
+from models import tiny_model, tiny_weights
 
 Float32 = npt.NDArray[np.float32]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from models import tiny_model, tiny_weights
 
 from duende import __main__, __version__
 from duende.presets.format import FORMAT, Preset, SlotPreset
 from duende.presets.library import HOME_VARIABLE, Library
+from models import tiny_model, tiny_weights
 
 RATE = 48000
 

@@ -113,7 +113,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
             }
         ],
     )
-    monkeypatch.setitem(sys.modules, "sounddevice", module)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
     return module
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
 from signals import snr_db
 
 torch = pytest.importorskip("torch")

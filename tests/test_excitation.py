@@ -109,7 +109,12 @@ def test_level_is_the_smoothed_root_mean_square(rng: np.random.Generator) -> Non
     excitations = Excitations(NAMES, 48000.0, 128, 1, 60)
     excitations.process(samples[np.newaxis])
     slow = Slow(samples, 48000.0)
-    assert np.abs(excitations.level[0] - np.sqrt(slow.at_ends(slow.x**2, SUB_BLOCK))[128 // SUB_BLOCK - 1 :: 128 // SUB_BLOCK]).max() <= 1e-5
+    assert (
+        np.abs(
+            excitations.level[0] - np.sqrt(slow.at_ends(slow.x**2, SUB_BLOCK))[128 // SUB_BLOCK - 1 :: 128 // SUB_BLOCK]
+        ).max()
+        <= 1e-5
+    )
     steady = tone(220.0, 128 * 60, level_dbfs=0.0)
     excitations.process(steady[np.newaxis])
     assert excitations.level[0, -1] == pytest.approx(np.sqrt(0.5), rel=0.01)

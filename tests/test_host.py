@@ -2,20 +2,20 @@
 
 import gc
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from models import tiny_model, tiny_weights
 
 from duende import DuendeError
-from duende.engine import host as host_module
 from duende.engine.denormals import flushes
 from duende.engine.device import ArrayDevice
 from duende.engine.host import LATE_LIMIT, Host, check_rate
 from duende.engine.preset import Rig, build_rig
 from duende.engine.spectral import SpectralProcessor
+from models import tiny_model, tiny_weights
 
 Float32 = npt.NDArray[np.float32]
 
@@ -94,7 +94,7 @@ def test_late_blocks_again_and_again_make_the_chain_rest_and_come_back(
         now[0] += 0.004 if rig.telemetry.count("rests") == 0 else 1e-5
         return now[0]
 
-    monkeypatch.setattr(host_module.time, "perf_counter", clock)
+    monkeypatch.setattr(time, "perf_counter", clock)
     samples = noise(48000 * 3, rng)
     device = ArrayDevice(samples, RATE, 128)
     Host(rig, device).start()

@@ -15,9 +15,7 @@ SCRIPT = Path(__file__).with_name("licences.py")
 def check(extra_path: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the script, with the packages in ``extra_path`` installed beside the real ones."""
     environment = os.environ | ({} if extra_path is None else {"PYTHONPATH": str(extra_path)})
-    return subprocess.run(
-        [sys.executable, str(SCRIPT)], env=environment, capture_output=True, text=True, check=False
-    )
+    return subprocess.run([sys.executable, str(SCRIPT)], env=environment, capture_output=True, text=True, check=False)
 
 
 def install_fake(folder: Path, licence_line: str) -> None:

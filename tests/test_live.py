@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from models import MIXED, tiny_model, tiny_weights
 
 from duende.engine.preset import load_rig
 from duende.engine.render import render_array
 from duende.presets.format import FORMAT, Preset, SlotPreset
 from duende.presets.library import Library
+from models import MIXED, tiny_model, tiny_weights
 
 Float32 = npt.NDArray[np.float32]
 

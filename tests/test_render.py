@@ -5,8 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from models import tiny_model, tiny_weights
-from signals import snr_db
 
 from duende import DuendeError
 from duende.engine.device import ArrayDevice
@@ -14,6 +12,8 @@ from duende.engine.host import FADE_IN_S, Host
 from duende.engine.preset import Rig, build_rig
 from duende.engine.render import render_array, render_file
 from duende.engine.spectral import SpectralProcessor
+from models import tiny_model, tiny_weights
+from signals import snr_db
 
 RATE = 48000
 
@@ -145,9 +145,12 @@ def test_a_file_cut_short_is_refused_and_an_old_target_survives(
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("out.xyz", "cannot write .xyz"), ("out", "without an ending"), ("no/out.wav", "no such folder")]
+    ("name", "words"),
+    [("out.xyz", "cannot write .xyz"), ("out", "without an ending"), ("no/out.wav", "no such folder")],
 )
-def test_targets_that_cannot_be_written(rig: Rig, tmp_path: Path, rng: np.random.Generator, name: str, words: str) -> None:
+def test_targets_that_cannot_be_written(
+    rig: Rig, tmp_path: Path, rng: np.random.Generator, name: str, words: str
+) -> None:
     soundfile.write(tmp_path / "in.wav", sound(rng, 0.2), RATE)
     with pytest.raises(DuendeError, match=words):
         render_file(rig, tmp_path / "in.wav", tmp_path / name)

@@ -3,16 +3,18 @@
 The student sees how each band moves against its own slow average, never an absolute level, and answers with
 log gains for whitened excitations. The spectrum of the style itself is added afterwards by a filter (`body.py`).
 
-With P_k,b the power of excitation k in band b of a frame, l the input's level, and S the slow averages of both
-(1.5 s, held in rests, smoothed over 0.35 octave), law `mixer@1` is
+With P_k,b the power of excitation k in band b of a frame, l the input's level, f its level in the frame (from P of the
+dry path, pre-emphasis undone), and S the slow averages of P and l (1.5 s, held in rests, smoothed over 0.35 octave),
+law `mixer@1` is
 
     shape_k,b = log sqrt(S_k,b / S_l),   g_k,b = r_k,b - clip(shape_k,b, -4.6, 9),
-    c = log l + (gamma - 1) log(l / sqrt S_l) + d - log sqrt(sum_b n_b R_b sum_k exp(2 g_k,b) P_k,b),
+    c = log f + (gamma - 1) log(l / sqrt S_l) + d - log sqrt(sum_b n_b R_b sum_k exp(2 g_k,b) P_k,b),
     gain_k,b = exp(g_k,b + c),
 
 where r, gamma and d come from the student and R_b is the power response of the style's filter: the output's level
-follows the player by construction. `amount` scales all logarithms of the dry path and c, and the other excitations
-linearly, so that amount 0 is the plain guitar.
+follows the player by construction. f and not l stands first in c, because both sides of that balance must have heard
+an attack through the same window: with the quicker l, attacks overshot by several dB. `amount` scales all logarithms
+of the dry path and c, and the other excitations linearly, so that amount 0 is the plain guitar.
 """
 
 import math
@@ -22,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .bands import Bands, erb_bands
+from .excitation import pre_emphasis
 from .stft import StftSizes, windows
 
 Float32 = npt.NDArray[np.float32]
@@ -50,8 +53,8 @@ class Observation:
     features: float32 [channels, frames, features], the student's input.
     power:    float32 [channels, frames, excitations, bands].
     shape:    float32 [channels, frames, excitations, bands].
-    level:    float32 [channels, frames], log of the input's level.
-    swing:    float32 [channels, frames], log of level over slow level.
+    level:    float32 [channels, frames], log f.
+    swing:    float32 [channels, frames], log(l / sqrt S_l), clipped to -6..3.
     """
 
     features: Float32
@@ -78,6 +81,7 @@ class Observer:
         pooling /= (pooling * members[:, None]).sum(axis=0, keepdims=True)
         energy = float(np.sum(windows(sizes)[0] ** 2))
         self._pooling = np.ascontiguousarray(pooling / energy, dtype=np.float32)
+        self._level_weights = level_weights(bands, sizes, sample_rate).astype(np.float32)
         octaves = np.log2(bands.centres_hz)
         kernel = np.exp(-0.5 * ((octaves[:, None] - octaves[None, :]) / SMOOTH_OCTAVES) ** 2)
         self._smoothing = (kernel / kernel.sum(axis=0, keepdims=True)).astype(np.float32)
@@ -153,7 +157,8 @@ class Observer:
                 np.multiply(sums, 1.0 / (weight + 1e-9), out=slow[frame])
                 log_level = math.log(now + LEVEL_FLOOR)
                 log_slow = 0.5 * math.log(total / (weight + 1e-9) + LEVEL_FLOOR**2)
-                self._level[channel, frame] = log_level
+                heard = float(np.dot(power[channel, frame, 0], self._level_weights))
+                self._level[channel, frame] = 0.5 * math.log(heard + LEVEL_FLOOR**2)
                 self._log_slow_level[channel, frame] = log_slow
                 self._swing[channel, frame] = min(3.0, max(-6.0, log_level - log_slow))
             self._level_sum[channel], self._weight[channel] = total, weight
@@ -193,6 +198,13 @@ class Observer:
 def band_widths(bands: Bands, sizes: StftSizes) -> Float64:
     """Share n_b [bands] of each band in the variance of a signal with power 1 in every bin."""
     return np.asarray(2.0 * bands.interpolation.sum(axis=1, dtype=np.float64) / sizes.analysis)
+
+
+def level_weights(bands: Bands, sizes: StftSizes, sample_rate: float) -> Float64:
+    """Weights [bands] that turn the band powers of the dry excitation into the variance of the input itself."""
+    frequency = 2.0 * np.pi * np.arange(bands.bins) / sizes.analysis
+    undone = 1.0 / np.abs(1.0 - pre_emphasis(sample_rate) * np.exp(-1j * frequency)) ** 2
+    return np.asarray(band_widths(bands, sizes) * (undone @ bands.pooling))
 
 
 class GainLaw:

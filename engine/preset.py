@@ -28,23 +28,19 @@ class Rig:
 
 
 def build_rig(processors: list[tuple[str, Processor]], shared: SharedState | None = None) -> Rig:
-    """A chain of named processors around shared state, whose values are kept; not yet prepared for a device.
+    """A chain of named processors around shared state, whose values it keeps if it has any; not yet prepared.
 
     From here on the arithmetic of this process stays on the thread that asks for it: a pool would compete with the
     audio callback.
     """
     threadpool_limits(1, user_api="blas")
-    kept = shared is not None
     shared = SharedState() if shared is None else shared
-    bank, telemetry = ParameterBank(shared.targets, keep=kept), Telemetry(shared)
+    bank, telemetry = ParameterBank(shared.targets, keep=not shared.fresh), Telemetry(shared)
     return Rig(shared, bank, telemetry, Chain(bank, telemetry, processors), [])
 
 
 def load_rig(entry: Entry, provider: str = "cpu", values: Mapping[str, float] | None = None) -> Rig:
-    """Open a preset's models and set its values, then those given by parameter name.
-
-    Short names of controls (`amount` of a slot, a style) are found when only one slot has them.
-    """
+    """Open a preset's models and set its values, then those given by parameter name."""
     preset = entry.read()
     processors: list[tuple[str, Processor]] = []
     notices: list[str] = []

@@ -21,10 +21,10 @@ class SharedState:
     targets:   float64 [PARAMETER_COUNT], written by control.
     counters:  int64 [COUNTERS], histogram: int64 [HISTOGRAM_BINS], levels: float64 [LEVELS] and
     durations: float64 [RECENT_BLOCKS], written by audio.
+    fresh:     nobody had used the buffer before; its targets mean nothing yet.
     """
 
     def __init__(self, buffer: npt.NDArray[np.uint8] | None = None) -> None:
-        fresh = buffer is None
         memory = np.zeros(SIZE_BYTES, dtype=np.uint8) if buffer is None else buffer
         if memory.dtype != np.uint8 or memory.shape != (SIZE_BYTES,):
             raise ValueError(f"shared state needs uint8 [{SIZE_BYTES}], got {memory.dtype} {memory.shape}")
@@ -36,7 +36,8 @@ class SharedState:
         self.targets = floats[:PARAMETER_COUNT]
         self.levels = floats[PARAMETER_COUNT : PARAMETER_COUNT + len(LEVELS)]
         self.durations = floats[PARAMETER_COUNT + len(LEVELS) :]
-        if fresh or not self.header[0]:
+        self.fresh = not self.header[0]
+        if self.fresh:
             self.header[:3] = (MAGIC, VERSION, SIZE_BYTES)
         if tuple(self.header[:3]) != (MAGIC, VERSION, SIZE_BYTES):
             raise DuendeError(

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..engine.follower import STRENGTH
 from ..engine.mixer import mixer_bands
 from ..engine.stft import DEFAULT_SIZES, StftSizes
 from .content import batch, hear_all
@@ -32,6 +33,7 @@ Float64 = npt.NDArray[np.float64]
 BODY_POINTS = 2049
 BODY_TOP_HZ = 24000.0
 BODY_FLOOR_DB = -110.0
+EQ_PIECES = 8
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,7 @@ class Distiller:
                 report(Progress(step + 1, config.steps, losses, time.perf_counter() - started))
         best = averaged.module
         assert isinstance(best, Student)
+        self._calibrate(best, renderer)
         return Distilled(best, body, history, time.perf_counter() - started)
 
     def _terms(
@@ -253,10 +256,25 @@ class Distiller:
         }
 
     @torch.no_grad()
+    def _calibrate(self, student: Student, renderer: Renderer) -> None:
+        """Set the student's level so that on the content its output has the input's RMS."""
+        for _ in range(2):
+            excess = []
+            for piece in self._pieces[: 2 * EQ_PIECES]:
+                heard = batch([piece])
+                ratios, dynamics = student(heard.features, torch.ones(1))
+                ratios, dynamics = ratios[:, self._past :], dynamics[:, self._past :]
+                output = renderer(heard, renderer.gains(heard, ratios, dynamics)[0], dynamics)
+                levels = [part[:, self._cold :].square().mean() + 1e-12 for part in (output, heard.aligned)]
+                excess.append(0.5 * float(torch.log(levels[0] / levels[1])))
+            # The follower undoes a part of every change of level.
+            student.level -= float(np.mean(excess)) / (1.0 - STRENGTH)
+
+    @torch.no_grad()
     def _eq_distances(self, clip: Float32, style: _Style) -> tuple[float, float]:
         """Mean style distances of the matched EQ on some of the content."""
         found = []
-        for piece in self._pieces[:8]:
+        for piece in self._pieces[:EQ_PIECES]:
             audio = matched_eq(piece.audio.numpy(), clip, self.config.sample_rate)
             output = normalise_level(torch.from_numpy(audio)[None, self._cold :])
             found.append([float(value) for value in style.distances(output, 0)])

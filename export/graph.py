@@ -38,7 +38,8 @@ class Weights:
     """All weights of a student; shapes as in `Block`, and:
 
     first [3, features, width], oldest tap first, first_bias [width]; last [width, excitations * bands + 1],
-    last_bias the same; base [styles, excitations * bands]; gamma [styles]; body [styles, points].
+    last_bias the same; base [styles, excitations * bands]; gamma [styles]; level [styles], added to the swing;
+    body [styles, points].
     """
 
     first: Float32
@@ -48,6 +49,7 @@ class Weights:
     last_bias: Float32
     base: Float32
     gamma: Float32
+    level: Float32
     body: Float32
     ratio_bound: float
     swing_bound: float
@@ -183,7 +185,9 @@ def _ratios(build: _Builder, raw: str, weights: Weights, style_row: str, excitat
 
 
 def _dynamics(build: _Builder, raw: str, weights: Weights, style_row: str) -> None:
-    swing = _bounded(build, raw, weights.swing_bound, "swing")
+    moves = _bounded(build, raw, weights.swing_bound, "swing_moves")
+    level = build.node("MatMul", [style_row, build.constant("levels", weights.level.reshape(-1, 1))], "level")
+    swing = build.node("Add", [moves, level], "swing")
     gamma = build.node("MatMul", [style_row, build.constant("gammas", weights.gamma.reshape(-1, 1))], "gamma")
     still = build.node("Mul", [swing, build.constant("zero", 0.0)], "swing_zero")
     build.node("Concat", [swing, build.node("Add", [still, gamma], "gamma_frames")], "dynamics", axis=2)

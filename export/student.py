@@ -71,7 +71,12 @@ class _Block(nn.Module):
 
 
 class Student(nn.Module):
-    """features [batch, frames, features], style [styles] -> ratios [batch, frames, excitations, bands], dynamics."""
+    """features [batch, frames, features], style [styles] -> ratios [batch, frames, excitations, bands], dynamics.
+
+    level: log gain of each style [styles], set after training so that the output is as loud as the input.
+    """
+
+    level: Tensor
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
@@ -85,6 +90,7 @@ class Student(nn.Module):
         self.last_bias = nn.Parameter(torch.zeros(outputs))
         start = [START_RATIO.get(name, OTHER_START_RATIO) for name in config.excitations]
         self.base = nn.Parameter(torch.tensor(start).repeat_interleave(config.bands).repeat(config.styles, 1))
+        self.register_buffer("level", torch.zeros(config.styles))
         self.gamma_raw = nn.Parameter(torch.full((config.styles,), self._gamma_start()))
 
     def _gamma_start(self) -> float:
@@ -109,7 +115,7 @@ class Student(nn.Module):
         answer = hidden @ self.last + self.last_bias
         moves, swing = answer[..., :-1], answer[..., -1:]
         ratios = config.ratio_bound * torch.tanh(moves / config.ratio_bound) + style @ self.base
-        swing = config.swing_bound * torch.tanh(swing / config.swing_bound)
+        swing = config.swing_bound * torch.tanh(swing / config.swing_bound) + style @ self.level
         dynamics = torch.cat([swing, (style @ self.gamma()).expand_as(swing)], dim=-1)
         return ratios.unflatten(-1, (len(config.excitations), config.bands)), dynamics
 
@@ -133,6 +139,7 @@ class Student(nn.Module):
             last_bias=array(self.last_bias),
             base=array(self.base),
             gamma=array(self.gamma()),
+            level=array(self.level),
             body=body,
             ratio_bound=self.config.ratio_bound,
             swing_bound=self.config.swing_bound,

@@ -78,6 +78,7 @@ def tiny_weights(
         last_bias=np.zeros(columns + 1, dtype=np.float32),
         base=base,
         gamma=np.ones(styles, dtype=np.float32),
+        level=np.zeros(styles, dtype=np.float32),
         body=curves if len(curves) == styles else np.repeat(curves, styles, axis=0),
         ratio_bound=2.2,
         swing_bound=0.7,

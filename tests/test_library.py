@@ -76,7 +76,7 @@ BAD_NAMES = [
 
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_bad_names_are_refused(name: str, library: Library) -> None:
-    with pytest.raises(DuendeError, match="use 1 to 63 lower-case letters") as caught:
+    with pytest.raises(DuendeError, match="1 to 63 lower-case letters") as caught:
         library.save(name, preset("x"), {})
     assert "\n" not in str(caught.value)
     assert not library.own.exists()

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy import signal
 
+from duende.engine.excitation import pre_emphasis
 from duende.engine.mixer import (
     COMMON_RANGE,
     GAIN_RANGE,
@@ -19,6 +21,7 @@ from duende.engine.mixer import (
     Observer,
     band_widths,
     feature_count,
+    level_weights,
     mixer_bands,
 )
 from duende.engine.stft import DEFAULT_SIZES, windows
@@ -100,7 +103,8 @@ def test_slow_averages_shape_level_and_features_follow_the_formulas(scene: Scene
             slow_level = level_sum / (weight + 1e-9) + LEVEL_FLOOR**2
             shape = 0.5 * np.log(slow) - 0.5 * np.log(slow_level)
             assert np.allclose(seen.shape[channel, frame], shape, atol=1e-3)
-            assert seen.level[channel, frame] == pytest.approx(np.log(level + LEVEL_FLOOR), abs=1e-4)
+            heard = float(seen.power[channel, frame, 0] @ level_weights(BANDS, SIZES, RATE))
+            assert seen.level[channel, frame] == pytest.approx(0.5 * np.log(heard + LEVEL_FLOOR**2), abs=1e-4)
             swing = np.clip(np.log(level + LEVEL_FLOOR) - 0.5 * np.log(slow_level), -6.0, 3.0)
             assert seen.swing[channel, frame] == pytest.approx(swing, abs=1e-3)
             relative = np.clip(0.5 * np.log(power[0] + POWER_FLOOR) - 0.5 * np.log(slow[0]), -6.0, 2.5) / 1.5
@@ -192,6 +196,18 @@ def test_widths_predict_a_variance(rng: np.random.Generator) -> None:
     power = np.mean(np.abs(np.fft.rfft(samples)) ** 2, axis=0) / np.sum(windows(SIZES)[0] ** 2)
     assert power[5:-5].mean() == pytest.approx(1.0, abs=0.02)
     assert band_widths(BANDS, SIZES).sum() == pytest.approx(18000.0 / 24000.0, abs=0.005)
+
+
+def test_the_level_of_a_frame_is_that_of_the_input_before_emphasis(rng: np.random.Generator) -> None:
+    """Noise between 200 Hz and 8 kHz, of variance 1, seen through pre-emphasis and windows."""
+    white = signal.sosfilt(
+        signal.butter(4, [200.0, 8000.0], "bandpass", fs=RATE, output="sos"), rng.standard_normal(400000)
+    )
+    samples = white / white.std()
+    heard = signal.lfilter([1.0, -pre_emphasis(RATE)], [1.0], samples)
+    frames = heard[: 190 * SIZES.analysis].reshape(190, SIZES.analysis) * windows(SIZES)[0]
+    power = np.mean(np.abs(np.fft.rfft(frames)) ** 2, axis=0) / np.sum(windows(SIZES)[0] ** 2)
+    assert power[: BANDS.bins] @ BANDS.pooling @ level_weights(BANDS, SIZES, RATE) == pytest.approx(1.0, abs=0.05)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, -1e30])

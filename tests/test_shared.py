@@ -7,6 +7,7 @@ import pytest
 
 from duende import DuendeError
 from duende.engine.params import ParameterBank
+from duende.engine.preset import build_rig
 from duende.engine.shared import SIZE_BYTES, SharedState
 from duende.engine.telemetry import Telemetry
 
@@ -34,6 +35,15 @@ def test_two_banks_see_the_same_targets() -> None:
         audio.step(128)
     assert audio.value(audio.table.find("mix")[0]) == pytest.approx(0.25)
     assert audio.value(audio.table.find("output/gain")[0]) == pytest.approx(10.0 ** (-12.0 / 20.0))
+
+
+def test_a_rig_on_used_state_keeps_its_values() -> None:
+    memory = np.zeros(SIZE_BYTES, dtype=np.uint8)
+    first = build_rig([], SharedState(memory))
+    assert first.bank.get("amount") == 1.0
+    first.bank.set("amount", 0.25)
+    again = build_rig([], SharedState(memory))
+    assert again.bank.get("amount") == 0.25
 
 
 def test_two_telemetries_see_the_same_counts() -> None:

@@ -13,7 +13,7 @@ law `mixer@1` is
 
 where r, gamma and d come from the student and R_b is the power response of the style's filter: the output's level
 follows the player by construction. f and not l stands first in c, because both sides of that balance must have heard
-an attack through the same window: with the quicker l, attacks overshot by several dB. `amount` scales all logarithms
+an attack through the same window: with the quicker l, attacks overshot. `amount` scales all logarithms
 of the dry path and c, and the other excitations linearly, so that amount 0 is the plain guitar.
 """
 
@@ -42,7 +42,7 @@ FINE_BINS, GROUP = 128, 4
 
 
 def feature_count(bands: int) -> int:
-    """Features per frame: three per band and the level's."""
+    """Features per frame: three per band, and log(l / sqrt S_l)."""
     return 3 * bands + 1
 
 
@@ -96,7 +96,12 @@ class Observer:
         self._log_slow_level = np.zeros((channels, max_frames, 1, 1), dtype=np.float32)
         self._level = np.zeros((channels, max_frames), dtype=np.float32)
         self._swing = np.zeros((channels, max_frames), dtype=np.float32)
-        self._mean = np.zeros((channels, max_frames, 1), dtype=np.float32)
+        self._joined = np.zeros((channels, max_frames, 2 * count), dtype=np.float32)
+        # Relative levels, the same less their mean over bands, and the dry shape less its mean: one product.
+        centred = np.eye(count) - 1.0 / count
+        zero = np.zeros((count, count))
+        relative_part, shape_part = [np.eye(count) / 1.5, centred / 1.5, zero], [zero, zero, centred / 3.0]
+        self._featuring = np.block([relative_part, shape_part]).astype(np.float32)
         self._features = np.zeros((channels, max_frames, feature_count(count)), dtype=np.float32)
         self._sum = np.zeros((channels, excitations, count), dtype=np.float32)
         self._step = np.zeros((excitations, count), dtype=np.float32)
@@ -167,30 +172,22 @@ class Observer:
         count = self._bands.count
         frames = power.shape[1]
         slow, shape, features = self._slow[:, :frames], self._smooth[:, :frames], self._features[:, :frames]
-        swing, mean = self._swing[:, :frames], self._mean[:, :frames]
+        swing, joined = self._swing[:, :frames], self._joined[:, :frames]
         np.matmul(slow, self._smoothing, out=shape)
         np.add(shape, POWER_FLOOR, out=shape)
         np.log(shape, out=shape)
         np.multiply(shape, 0.5, out=shape)
 
-        relative, centred, tilt = (features[:, :, i * count : (i + 1) * count] for i in range(3))
+        relative = joined[:, :, :count]
         np.add(power[:, :, 0], POWER_FLOOR, out=relative)
         np.log(relative, out=relative)
         np.multiply(relative, 0.5, out=relative)
         np.subtract(relative, shape[:, :, 0], out=relative)
         np.maximum(relative, -6.0, out=relative)
         np.minimum(relative, 2.5, out=relative)
-        np.multiply(relative, 1.0 / 1.5, out=relative)
-        np.add.reduce(relative, axis=2, keepdims=True, out=mean)
-        np.multiply(mean, 1.0 / count, out=mean)
-        np.subtract(relative, mean, out=centred)
-
         np.subtract(shape, self._log_slow_level[:, :frames], out=shape)
-        dry = shape[:, :, 0]
-        np.add.reduce(dry, axis=2, keepdims=True, out=mean)
-        np.multiply(mean, 1.0 / count, out=mean)
-        np.subtract(dry, mean, out=tilt)
-        np.multiply(tilt, 1.0 / 3.0, out=tilt)
+        joined[:, :, count:] = shape[:, :, 0]
+        np.matmul(joined, self._featuring, out=features[:, :, :-1])
         np.multiply(swing, 1.0 / 1.5, out=features[:, :, -1])
         return Observation(features, power, shape, self._level[:, :frames], swing)
 

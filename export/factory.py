@@ -34,7 +34,6 @@ class Recipe:
 RECIPES = (
     Recipe("cello", "cello-phrase.wav", "a bowed cello phrase: warm body, the treble sings"),
     Recipe("sax", "sax-phrase.wav", "a saxophone phrase: reedy mids, quick and bright"),
-    Recipe("rain", "rain.wav", "steady rain: every note scatters into hiss, pitch stays inside"),
 )
 
 

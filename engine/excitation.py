@@ -17,6 +17,7 @@ All are pre-emphasised, y(t) - 0.9 y(t-1) at 48 kHz, against leakage between bin
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ from scipy import signal
 from .. import DuendeError
 from .filterbank import FilterBank
 from .history import History
-from .smoothing import FirSmoother, interpolate, rising
+from .smoothing import FirSmoother, interpolate, powers_of_two, rising
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -44,7 +45,6 @@ FLOOR_SHARE, FLOOR_LEVEL = 0.003, 1e-6
 RECTIFIED_MEAN = 0.9
 DECIMATOR_TAPS = 56
 DECIMATOR_STEP = 64
-PIECES_BY_HAND = 4
 
 
 def pre_emphasis(sample_rate: float) -> float:
@@ -104,92 +104,120 @@ class Excitations:
             raise ValueError(f"quantum of {quantum} samples: must be a multiple of {SUB_BLOCK}")
         self.names = tuple(names)
         self._quantum, self._channels = quantum, channels
-        self._subs = subs = quantum // SUB_BLOCK
-        most, most_subs = max_quanta * quantum, max_quanta * subs
-        self._result = np.zeros((channels, len(self.names), most), dtype=np.float32)
-        self.level = np.zeros((channels, max_quanta), dtype=np.float32)
+        self._subs = quantum // SUB_BLOCK
+        most_subs = max_quanta * self._subs
         weights = level_window(sample_rate)
-
-        self._squared = np.zeros((channels, most_subs, SUB_BLOCK), dtype=np.float32)
-        self._mean = np.full((SUB_BLOCK, 1), 1.0 / SUB_BLOCK, dtype=np.float32)
-        self._power = np.zeros((channels, most_subs, 1), dtype=np.float32)
+        self.level = np.zeros((channels, max_quanta), dtype=np.float32)
         self._smooth_power = FirSmoother(weights, channels, most_subs)
+        self._mean = np.full((SUB_BLOCK, 1), 1.0 / SUB_BLOCK, dtype=np.float32)
         self._rise = rising(SUB_BLOCK)
-        self._difference = np.zeros((channels, most_subs, 1), dtype=np.float32)
-        self._envelope = np.zeros((channels, most_subs, SUB_BLOCK), dtype=np.float32)
-
-        self._direct = np.zeros((channels, 2, 1 + most), dtype=np.float32)
+        # The dry signal and the noise, and their last samples of the call before.
+        self._direct_rows = slice(0 if "dry@1" in names else 1, 2 if "noise@1" in names else 1)
+        self._carry = np.zeros((channels, 2), dtype=np.float32)
         self._emphasis = np.float32(-pre_emphasis(sample_rate))
         self._noise = np.random.default_rng(NOISE_SEED).standard_normal(NOISE_PERIOD).astype(np.float32)
         self._noise_at = 0
-
         self._saturated = [name for name in self.names if name in ("soft@1", "hard@1", "rect@1")]
         if self._saturated:
-            self._allocate_saturations(sample_rate, weights, max_quanta)
+            self._prepare_saturations(sample_rate, weights, max_quanta)
+        self._scratch = {quanta: self._allocate(quanta) for quanta in powers_of_two(max_quanta)}
 
-    def _allocate_saturations(self, sample_rate: float, weights: Float64, max_quanta: int) -> None:
-        channels, quantum, bands = self._channels, self._quantum, len(BAND_EDGES_HZ) - 1
-        width, most_subs = SUB_BLOCK * OVERSAMPLING, max_quanta * self._subs
-        self._bank = FilterBank(band_filters(sample_rate), OVERSAMPLING, quantum)
+    def _prepare_saturations(self, sample_rate: float, weights: Float64, max_quanta: int) -> None:
+        channels, bands, width = self._channels, len(BAND_EDGES_HZ) - 1, SUB_BLOCK * OVERSAMPLING
+        self._bank = FilterBank(band_filters(sample_rate), OVERSAMPLING, self._quantum)
         self._bank_state = self._bank.allocate(channels, max_quanta)
-        wide = (channels, bands, most_subs, width)
-        self._unit, self._squared_bands, self._band_level = (np.zeros(wide, dtype=np.float32) for _ in range(3))
+        self._smooth_bands = FirSmoother(weights, channels * bands, max_quanta * self._subs)
         self._wide_mean = np.full((width, 1), 1.0 / width, dtype=np.float32)
         self._wide_rise = rising(width)
-        self._band_mean = np.zeros((channels, bands, most_subs, 1), dtype=np.float32)
-        self._wide_difference = np.zeros((channels, bands, most_subs, 1), dtype=np.float32)
-        self._floor = np.zeros((channels, most_subs), dtype=np.float32)
-        self._smooth_bands = FirSmoother(weights, channels * bands, most_subs)
         self._driven = [name for name in self._saturated if name in DRIVES]
         drives = [DRIVES[name] for name in self._driven]
         self._drives = np.array(drives, dtype=np.float32).reshape(-1, 1, 1, 1)
-        self._shaped = np.zeros((channels, len(self._saturated), bands, most_subs, width), dtype=np.float32)
-
-        rows = channels * len(self._saturated)
         taps = np.convolve(decimator(sample_rate), [1.0, 0.0, -pre_emphasis(sample_rate)])
-        step = DECIMATOR_STEP * OVERSAMPLING
-        self._span = step + len(taps) - 1
+        self._span = DECIMATOR_STEP * OVERSAMPLING + len(taps) - 1
         self._decimation = np.zeros((self._span, DECIMATOR_STEP), dtype=np.float32)
         for sample in range(DECIMATOR_STEP):
             start = sample * OVERSAMPLING
             self._decimation[start : start + len(taps), sample] = taps[::-1]
-        self._fast = np.zeros((channels, len(self._saturated), most_subs, width), dtype=np.float32)
-        self._fast_history = History(rows, self._span, max_quanta * quantum * OVERSAMPLING)
-        pieces = max_quanta * quantum // DECIMATOR_STEP
-        self._spans = np.zeros((rows, pieces, self._span), dtype=np.float32)
-        self._slow = np.zeros((rows, pieces, DECIMATOR_STEP), dtype=np.float32)
+        rows = channels * len(self._saturated)
+        self._fast_history = History(rows, self._span, max_quanta * self._quantum * OVERSAMPLING)
+
+    def _allocate(self, quanta: int) -> "_Scratch":
+        """Memory for calls of so many quanta, contiguous, with all views that such a call needs."""
+        channels, bands, saturated = self._channels, len(BAND_EDGES_HZ) - 1, len(self._saturated)
+        subs, count, width = quanta * self._subs, quanta * self._quantum, SUB_BLOCK * OVERSAMPLING
+        direct = _zeros(channels, 2, 1 + count)
+        rows = direct[:, self._direct_rows]
+        result = _zeros(channels, len(self.names), count)
+        plain = len(self.names) - saturated
+        squared, power, envelope = _zeros(channels * subs, SUB_BLOCK), _zeros(channels, subs), _zeros(channels, count)
+        band_squared, band_mean = _zeros(channels, bands, subs, width), _zeros(channels * bands, subs)
+        shaped = _zeros(channels, saturated, bands, subs, width)
+        fast, floor = _zeros(channels, saturated, subs, width), _zeros(channels, subs)
+        pieces = count // DECIMATOR_STEP if saturated else 0
+        driven = len(self._driven) if saturated else 0
+        level, unit = _zeros(channels, bands, subs, width), _zeros(channels, bands, subs, width)
+        return _Scratch(
+            squared=squared,
+            power=power,
+            power_column=power.reshape(-1, 1),
+            difference=_zeros(channels, subs, 1),
+            envelope=envelope,
+            envelope_lines=envelope.reshape(channels, subs, SUB_BLOCK),
+            direct=direct,
+            direct_first=direct[:, :, 0],
+            direct_last=direct[:, :, -1],
+            direct_dry=direct[:, 0, 1:],
+            direct_noise=direct[:, 1, 1:],
+            now=rows[:, :, 1:],
+            before=rows[:, :, :-1],
+            result=result,
+            plain=result[:, :plain],
+            decimated=result[:, plain:].reshape(channels, saturated, pieces, DECIMATOR_STEP if pieces else count),
+            band_squared=band_squared,
+            band_squared_rows=band_squared.reshape(-1, width),
+            band_mean=band_mean,
+            band_mean_column=band_mean.reshape(-1, 1),
+            band_level=level,
+            band_level_wide=level[:, None],
+            band_difference=_zeros(channels, bands, subs, 1),
+            floor=floor,
+            floor_wide=floor[:, None, :, None],
+            unit=unit,
+            unit_wide=unit[:, None],
+            shaped=shaped,
+            driven=shaped[:, :driven],
+            rectified=shaped[:, -1] if saturated else unit,
+            fast=fast,
+            fast_rows=fast.reshape(channels * saturated, subs * width),
+            spans=_zeros(channels, saturated, pieces, self._span if saturated else 0),
+        )
 
     def process(self, samples: Float32) -> Float32:
         """Excitations [channels, names, n] of samples [channels, n], n = quanta * quantum.
 
         Valid until the next call. `level` [channels, quanta] then holds the input's level at each quantum's end.
         """
-        count = samples.shape[1]
-        quanta = count // self._quantum
-        result = self._result[:, :, :count]
-        levels = self._follow_input(samples, quanta)
-        direct = self._direct[:, :, : 1 + count]
-        direct[:, 0, 1:] = samples
+        quanta = samples.shape[1] // self._quantum
+        scratch = self._scratch.get(quanta)
+        if scratch is None:
+            scratch = self._scratch[quanta] = self._allocate(quanta)
+        levels = self._follow_input(samples, scratch, quanta)
+        scratch.direct_first[:] = self._carry
+        scratch.direct_dry[:] = samples
         if "noise@1" in self.names:
-            self._fill_noise(direct[:, 1, 1:])
-            envelope = self._envelope[:, : quanta * self._subs].reshape(self._channels, count)
-            np.multiply(direct[:, 1, 1:], envelope, out=direct[:, 1, 1:])
-        unsaturated = len(self.names) - len(self._saturated)
-        first = 0 if "dry@1" in self.names else 1
-        out = result[:, :unsaturated]
-        np.multiply(direct[:, first : first + unsaturated, :-1], self._emphasis, out=out)
-        np.add(out, direct[:, first : first + unsaturated, 1:], out=out)
-        self._direct[:, :, 0] = direct[:, :, -1]
+            self._fill_noise(scratch.direct_noise)
+            np.multiply(scratch.direct_noise, scratch.envelope, out=scratch.direct_noise)
+        np.multiply(scratch.before, self._emphasis, out=scratch.plain)
+        np.add(scratch.plain, scratch.now, out=scratch.plain)
+        self._carry[:] = scratch.direct_last
         if self._saturated:
-            self._saturate(samples, levels, quanta)
-            slow = self._slow[:, : count // DECIMATOR_STEP].reshape(self._channels, len(self._saturated), count)
-            result[:, unsaturated:] = slow
-        return result
+            self._saturate(samples, levels, scratch)
+        return scratch.result
 
     def reset(self) -> None:
         """Back to silence and to the start of the noise."""
         self._smooth_power.reset()
-        self._direct.fill(0.0)
+        self._carry.fill(0.0)
         self._noise_at = 0
         if self._saturated:
             self._bank_state.reset()
@@ -200,65 +228,54 @@ class Excitations:
         """Go on with another stream's noise, of which this one is lag_samples behind."""
         self._noise_at = (other._noise_at - lag_samples) % NOISE_PERIOD
 
-    def _follow_input(self, samples: Float32, quanta: int) -> Float32:
-        """Levels [channels, 1 + subs]; per sample they go to _envelope, at the ends of quanta to `level`."""
-        subs = quanta * self._subs
-        squared, power = self._squared[:, :subs], self._power[:, :subs]
-        blocks = samples.reshape(self._channels, subs, SUB_BLOCK)
-        np.multiply(blocks, blocks, out=squared)
-        np.matmul(squared, self._mean, out=power)
-        levels = self._smooth_power.process(power[:, :, 0])
+    def _follow_input(self, samples: Float32, scratch: "_Scratch", quanta: int) -> Float32:
+        """Levels [channels, 1 + subs]; per sample they go to the envelope, at the ends of quanta to `level`."""
+        blocks = samples.reshape(scratch.squared.shape)
+        np.multiply(blocks, blocks, out=scratch.squared)
+        np.dot(scratch.squared, self._mean, out=scratch.power_column)
+        levels = self._smooth_power.process(scratch.power)
         np.sqrt(levels, out=levels)
         self.level[:, :quanta] = levels[:, self._subs :: self._subs]
-        interpolate(levels, self._rise, self._difference[:, :subs], self._envelope[:, :subs])
+        interpolate(levels, self._rise, scratch.difference, scratch.envelope_lines)
         return levels
 
-    def _saturate(self, samples: Float32, levels: Float32, quanta: int) -> None:
-        """Fill _slow with the decimated, pre-emphasised saturations of the quanta."""
-        channels, subs = self._channels, quanta * self._subs
-        unit, band_level, squared = (part[:, :, :subs] for part in (self._unit, self._band_level, self._squared_bands))
-        mean, floor = self._band_mean[:, :, :subs], self._floor[:, :subs]
-        bands = unit.shape[1]
+    def _saturate(self, samples: Float32, levels: Float32, scratch: "_Scratch") -> None:
+        """The decimated, pre-emphasised saturations, into their rows of the result."""
+        unit, band_level, squared = scratch.unit, scratch.band_level, scratch.band_squared
         # Bands first, time contiguous.
         split = self._bank.process(samples, self._bank_state).reshape(unit.shape)
 
         np.square(split, out=squared)
-        np.matmul(squared, self._wide_mean, out=mean)
-        ends = self._smooth_bands.process(mean.reshape(channels * bands, subs)).reshape(channels, bands, subs + 1)
+        np.dot(scratch.band_squared_rows, self._wide_mean, out=scratch.band_mean_column)
+        ends = self._smooth_bands.process(scratch.band_mean)
         np.sqrt(ends, out=ends)
-        interpolate(ends, self._wide_rise, self._wide_difference[:, :, :subs], band_level)
-        np.multiply(levels[:, 1:], FLOOR_SHARE, out=floor)
-        np.add(floor, FLOOR_LEVEL, out=floor)
-        np.add(band_level, floor[:, None, :, None], out=unit)
+        ends = ends.reshape(*unit.shape[:2], -1)
+        interpolate(ends, self._wide_rise, scratch.band_difference, band_level)
+        np.multiply(levels[:, 1:], FLOOR_SHARE, out=scratch.floor)
+        np.add(scratch.floor, FLOOR_LEVEL, out=scratch.floor)
+        np.add(band_level, scratch.floor_wide, out=unit)
         np.divide(split, unit, out=unit)
 
-        shaped = self._shaped[:, :, :, :subs]
-        driven = shaped[:, : len(self._driven)]
-        np.multiply(unit[:, None], self._drives, out=driven)
-        np.tanh(driven, out=driven)
-        np.multiply(driven, band_level[:, None], out=driven)
+        np.multiply(scratch.unit_wide, self._drives, out=scratch.driven)
+        np.tanh(scratch.driven, out=scratch.driven)
+        np.multiply(scratch.driven, scratch.band_level_wide, out=scratch.driven)
         if "rect@1" in self._saturated:
             np.abs(split, out=squared)
             np.multiply(band_level, RECTIFIED_MEAN, out=unit)
-            np.subtract(squared, unit, out=shaped[:, -1])
-        fast = self._fast[:, :, :subs]
-        np.add.reduce(shaped, axis=2, out=fast)
-        self._decimate(fast, quanta)
+            np.subtract(squared, unit, out=scratch.rectified)
+        np.add.reduce(scratch.shaped, axis=2, out=scratch.fast)
+        self._decimate(scratch)
 
-    def _decimate(self, fast: Float32, quanta: int) -> None:
+    def _decimate(self, scratch: "_Scratch") -> None:
         """Low-pass and halve the rate, a few output samples at a time so that the matrix stays small."""
-        rows = len(self._slow)
-        step, pieces = DECIMATOR_STEP * OVERSAMPLING, quanta * self._quantum // DECIMATOR_STEP
-        self._fast_history.push(fast.reshape(rows, pieces * step))
-        recent = self._fast_history.last(self._span + (pieces - 1) * step)
-        spans = self._spans[:, :pieces]
-        for piece in range(min(pieces, PIECES_BY_HAND)):
-            spans[:, piece] = recent[:, piece * step : piece * step + self._span]
-        if pieces > PIECES_BY_HAND:
-            row, item = recent.strides
-            shape = (rows, pieces, self._span)
-            spans[:] = as_strided(recent, shape, (row, step * item, item), writeable=False)
-        np.matmul(spans, self._decimation, out=self._slow[:, :pieces])
+        _, saturated, pieces, span = scratch.spans.shape
+        step = DECIMATOR_STEP * OVERSAMPLING
+        self._fast_history.push(scratch.fast_rows)
+        recent = self._fast_history.last(span + (pieces - 1) * step)
+        row, item = recent.strides
+        strides = (saturated * row, row, step * item, item)
+        np.copyto(scratch.spans, as_strided(recent, scratch.spans.shape, strides, writeable=False))
+        np.matmul(scratch.spans, self._decimation, out=scratch.decimated)
 
     def _fill_noise(self, out: Float32) -> None:
         count, done = out.shape[1], 0
@@ -267,3 +284,46 @@ class Excitations:
             out[:, done : done + part] = self._noise[self._noise_at : self._noise_at + part]
             self._noise_at = (self._noise_at + part) % NOISE_PERIOD
             done += part
+
+
+@dataclass(frozen=True)
+class _Scratch:
+    """Memory for calls of one number of quanta, and views of it: cutting them anew each time costs time and memory."""
+
+    squared: Float32
+    power: Float32
+    power_column: Float32
+    difference: Float32
+    envelope: Float32
+    envelope_lines: Float32
+    direct: Float32
+    direct_first: Float32
+    direct_last: Float32
+    direct_dry: Float32
+    direct_noise: Float32
+    now: Float32
+    before: Float32
+    result: Float32
+    plain: Float32
+    decimated: Float32
+    band_squared: Float32
+    band_squared_rows: Float32
+    band_mean: Float32
+    band_mean_column: Float32
+    band_level: Float32
+    band_level_wide: Float32
+    band_difference: Float32
+    floor: Float32
+    floor_wide: Float32
+    unit: Float32
+    unit_wide: Float32
+    shaped: Float32
+    driven: Float32
+    rectified: Float32
+    fast: Float32
+    fast_rows: Float32
+    spans: Float32
+
+
+def _zeros(*shape: int) -> Float32:
+    return np.zeros(shape, dtype=np.float32)

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from .bands import Bands, erb_bands
 from .excitation import pre_emphasis
+from .smoothing import powers_of_two
 from .stft import StftSizes, windows
 
 Float32 = npt.NDArray[np.float32]
@@ -87,7 +88,7 @@ class Observer:
         self._smoothing = (kernel / kernel.sum(axis=0, keepdims=True)).astype(np.float32)
         self._rate = float(1.0 - np.exp(-sizes.hop / (SLOW_S * sample_rate)))
 
-        used = single + GROUP * groups
+        self._used = used = single + GROUP * groups
         self._parts = np.zeros((channels, excitations, max_frames, 2 * used), dtype=np.float32)
         self._ones = np.ones((2 * GROUP, 1), dtype=np.float32)
         self._reduced = np.zeros((channels, max_frames, excitations, single + groups), dtype=np.float32)
@@ -107,12 +108,18 @@ class Observer:
         self._step = np.zeros((excitations, count), dtype=np.float32)
         self._level_sum = [0.0] * channels
         self._weight = [0.0] * channels
+        self._views = {frames: self._view(frames) for frames in powers_of_two(max_frames)}
 
     def process(self, spectra: Complex64, level: Float32) -> Observation:
         """Observe spectra [channels, excitations, frames, bins] and levels [channels, frames]."""
-        power = self._pool(spectra)
-        self._average(power, level)
-        return self._describe(power)
+        frames = spectra.shape[2]
+        view = self._views.get(frames)
+        if view is None:
+            view = self._views[frames] = self._view(frames)
+        self._pool(spectra, view)
+        self._average(view.power, level)
+        self._describe(view)
+        return view.observation
 
     def reset(self) -> None:
         """Forget all averages."""
@@ -127,21 +134,13 @@ class Observer:
             self._level_sum[:] = other._level_sum
             self._weight[:] = other._weight
 
-    def _pool(self, spectra: Complex64) -> Float32:
+    def _pool(self, spectra: Complex64, view: "_ObserverViews") -> None:
         """Band powers [channels, frames, excitations, bands]."""
-        channels, excitations, frames, _ = spectra.shape
-        single, groups = self._single, self._groups
-        used = single + GROUP * groups
         # Squares of real and imaginary parts stand side by side: a bin is a pair of them, a group GROUP pairs.
-        parts = self._parts[:, :, :frames]
-        reduced, power = self._reduced[:, :frames], self._power[:, :frames]
-        np.square(spectra[..., :used].view(np.float32), out=parts)
-        by_frame = reduced.transpose(0, 2, 1, 3)
-        np.add(parts[..., 0 : 2 * single : 2], parts[..., 1 : 2 * single : 2], out=by_frame[..., :single])
-        grouped = parts[..., 2 * single :].reshape(channels, excitations, frames, groups, 2 * GROUP)
-        np.matmul(grouped, self._ones, out=by_frame[..., single:, None])
-        np.matmul(reduced, self._pooling, out=power)
-        return power
+        np.square(spectra[..., : self._used].view(np.float32), out=view.parts)
+        np.add(view.fine_real, view.fine_imaginary, out=view.fine)
+        np.matmul(view.grouped, self._ones, out=view.groups)
+        np.matmul(view.reduced, self._pooling, out=view.power)
 
     def _average(self, power: Float32, level: Float32) -> None:
         """Advance the slow averages frame by frame, less where the input rests."""
@@ -168,28 +167,79 @@ class Observer:
                 self._swing[channel, frame] = min(3.0, max(-6.0, log_level - log_slow))
             self._level_sum[channel], self._weight[channel] = total, weight
 
-    def _describe(self, power: Float32) -> Observation:
-        count = self._bands.count
-        frames = power.shape[1]
-        slow, shape, features = self._slow[:, :frames], self._smooth[:, :frames], self._features[:, :frames]
-        swing, joined = self._swing[:, :frames], self._joined[:, :frames]
-        np.matmul(slow, self._smoothing, out=shape)
+    def _describe(self, view: "_ObserverViews") -> None:
+        shape, relative = view.shape, view.relative
+        np.matmul(view.slow, self._smoothing, out=shape)
         np.add(shape, POWER_FLOOR, out=shape)
         np.log(shape, out=shape)
         np.multiply(shape, 0.5, out=shape)
 
-        relative = joined[:, :, :count]
-        np.add(power[:, :, 0], POWER_FLOOR, out=relative)
+        np.add(view.dry_power, POWER_FLOOR, out=relative)
         np.log(relative, out=relative)
         np.multiply(relative, 0.5, out=relative)
-        np.subtract(relative, shape[:, :, 0], out=relative)
+        np.subtract(relative, view.dry_shape, out=relative)
         np.maximum(relative, -6.0, out=relative)
         np.minimum(relative, 2.5, out=relative)
-        np.subtract(shape, self._log_slow_level[:, :frames], out=shape)
-        joined[:, :, count:] = shape[:, :, 0]
-        np.matmul(joined, self._featuring, out=features[:, :, :-1])
-        np.multiply(swing, 1.0 / 1.5, out=features[:, :, -1])
-        return Observation(features, power, shape, self._level[:, :frames], swing)
+        np.subtract(shape, view.log_slow_level, out=shape)
+        np.copyto(view.joined_shape, view.dry_shape)
+        np.matmul(view.joined, self._featuring, out=view.band_features)
+        np.multiply(view.swing, 1.0 / 1.5, out=view.swing_feature)
+
+    def _view(self, frames: int) -> "_ObserverViews":
+        """The memory for a number of frames, cut to size once."""
+        single, groups, count = self._single, self._groups, self._bands.count
+        parts, reduced = self._parts[:, :, :frames], self._reduced[:, :frames]
+        by_frame = reduced.transpose(0, 2, 1, 3)
+        power, shape, joined = self._power[:, :frames], self._smooth[:, :frames], self._joined[:, :frames]
+        features = self._features[:, :frames]
+        return _ObserverViews(
+            parts=parts,
+            fine_real=parts[..., 0 : 2 * single : 2],
+            fine_imaginary=parts[..., 1 : 2 * single : 2],
+            fine=by_frame[..., :single],
+            grouped=parts[..., 2 * single :].reshape(*parts.shape[:3], groups, 2 * GROUP),
+            groups=by_frame[..., single:, None],
+            reduced=reduced,
+            power=power,
+            dry_power=power[:, :, 0],
+            slow=self._slow[:, :frames],
+            shape=shape,
+            dry_shape=shape[:, :, 0],
+            log_slow_level=self._log_slow_level[:, :frames],
+            joined=joined,
+            relative=joined[:, :, :count],
+            joined_shape=joined[:, :, count:],
+            band_features=features[:, :, :-1],
+            swing_feature=features[:, :, -1],
+            swing=self._swing[:, :frames],
+            observation=Observation(features, power, shape, self._level[:, :frames], self._swing[:, :frames]),
+        )
+
+
+@dataclass(frozen=True)
+class _ObserverViews:
+    """Views of an observer's memory for one number of frames: cutting them anew each time costs time and memory."""
+
+    parts: Float32
+    fine_real: Float32
+    fine_imaginary: Float32
+    fine: Float32
+    grouped: Float32
+    groups: Float32
+    reduced: Float32
+    power: Float32
+    dry_power: Float32
+    slow: Float32
+    shape: Float32
+    dry_shape: Float32
+    log_slow_level: Float32
+    joined: Float32
+    relative: Float32
+    joined_shape: Float32
+    band_features: Float32
+    swing_feature: Float32
+    swing: Float32
+    observation: Observation
 
 
 def band_widths(bands: Bands, sizes: StftSizes) -> Float64:
@@ -216,6 +266,7 @@ class GainLaw:
         self._band_energy = np.zeros((channels, max_frames, bands.count), dtype=np.float32)
         self._bins = np.zeros((channels, max_frames, excitations, bands.bins), dtype=np.float32)
         self._products = np.zeros((channels, max_frames, excitations, bands.bins), dtype=np.complex64)
+        self._views = {frames: self._view(frames) for frames in powers_of_two(max_frames)}
 
     def process(
         self,
@@ -234,46 +285,72 @@ class GainLaw:
         response: R [bands], power response of the filter that follows.
         """
         channels, frames = ratios.shape[:2]
-        gain, energy = self._log_gain[:, :frames], self._energy[:, :frames]
+        view = self._views.get(frames)
+        if view is None:
+            view = self._views[frames] = self._view(frames)
+        gain, energy = view.gain, view.energy
         np.maximum(seen.shape, SHAPE_RANGE[0], out=gain)
         np.minimum(gain, SHAPE_RANGE[1], out=gain)
         np.subtract(ratios, gain, out=gain)
         if amount < 1.0:
-            np.multiply(gain[:, :, 0], amount, out=gain[:, :, 0])
+            np.multiply(view.dry_gain, amount, out=view.dry_gain)
         np.maximum(gain, GAIN_RANGE[0], out=gain)
         np.minimum(gain, GAIN_RANGE[1], out=gain)
         np.exp(gain, out=gain)
         if amount < 1.0:
-            np.multiply(gain[:, :, 1:], amount, out=gain[:, :, 1:])
+            np.multiply(view.other_gains, amount, out=view.other_gains)
 
         np.multiply(gain, gain, out=energy)
         np.multiply(energy, seen.power, out=energy)
-        band_energy = self._band_energy[:, :frames]
-        np.add.reduce(energy, axis=2, out=band_energy)
+        np.add.reduce(energy, axis=2, out=view.band_energy)
         np.multiply(self._widths, response, out=self._weights)
         for channel in range(channels):
             for frame in range(frames):
-                predicted = float(np.dot(band_energy[channel, frame], self._weights))
+                predicted = float(np.dot(view.band_energy[channel, frame], self._weights))
                 swing, gamma = float(dynamics[channel, frame, 0]), float(dynamics[channel, frame, 1])
                 common = float(seen.level[channel, frame]) + (gamma - 1.0) * float(seen.swing[channel, frame]) + swing
                 common -= 0.5 * math.log(predicted + LEVEL_FLOOR**2) if predicted < math.inf else math.inf
                 common = min(COMMON_RANGE[1], max(COMMON_RANGE[0], common))
                 np.multiply(gain[channel, frame], math.exp(amount * common), out=gain[channel, frame])
 
-        bins, products = self._bins[:, :frames], self._products[:, :frames]
-        np.matmul(gain, self._bands.interpolation, out=bins)
         covered = self._bands.bins
-        np.multiply(spectra[..., :covered].transpose(0, 2, 1, 3), bins, out=products)
-        np.add.reduce(products, axis=2, out=out[:, :, :covered])
+        np.matmul(gain, self._bands.interpolation, out=view.bins)
+        np.multiply(spectra[..., :covered].transpose(0, 2, 1, 3), view.bins, out=view.products)
+        np.add.reduce(view.products, axis=2, out=out[:, :, :covered])
         if amount > 0.0:
             out[:, :, covered:] = 0.0
         if amount < 1.0:
             self._keep_top(spectra, amount, out)
 
+    def _view(self, frames: int) -> "_LawViews":
+        gain = self._log_gain[:, :frames]
+        return _LawViews(
+            gain=gain,
+            dry_gain=gain[:, :, 0],
+            other_gains=gain[:, :, 1:],
+            energy=self._energy[:, :frames],
+            band_energy=self._band_energy[:, :frames],
+            bins=self._bins[:, :frames],
+            products=self._products[:, :frames],
+        )
+
     def _keep_top(self, spectra: Complex64, amount: float, out: Complex64) -> None:
         """Bins above the bands belong to the dry path alone and fade with the amount."""
         covered, frames = self._bands.bins, out.shape[1]
         np.multiply(spectra[:, 0, :frames, covered:], np.float32(1.0 - amount), out=out[:, :, covered:])
+
+
+@dataclass(frozen=True)
+class _LawViews:
+    """Views of a gain law's memory for one number of frames."""
+
+    gain: Float32
+    dry_gain: Float32
+    other_gains: Float32
+    energy: Float32
+    band_energy: Float32
+    bins: Float32
+    products: Complex64
 
 
 def mixer_bands(sizes: StftSizes, sample_rate: float, count: int = 48) -> Bands:

@@ -39,6 +39,11 @@ class FirSmoother:
         self.history.reset()
 
 
+def powers_of_two(largest: int) -> list[int]:
+    """1, 2, 4, ... up to largest: the numbers of frames that a stream is advanced by."""
+    return [1 << power for power in range(largest.bit_length())]
+
+
 def rising(width: int) -> Float32:
     """A straight line [width] of steps up to 1, the first one above 0."""
     return np.asarray(np.arange(1, width + 1) / width, dtype=np.float32)

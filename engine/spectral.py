@@ -12,6 +12,7 @@ from .history import History
 from .mixer import GainLaw, Observer, mixer_bands
 from .model import Model
 from .processor import Processor, StreamSpec
+from .smoothing import powers_of_two
 from .spec import Control
 from .stft import Analysis, Synthesis
 
@@ -44,7 +45,7 @@ class SpectralProcessor:
             )
         sizes, model, channels = self.sizes, self.model.spec, spec.channels
         most = max(1, spec.max_block // sizes.hop)
-        self._frame_counts = [1 << power for power in range(most.bit_length())]
+        self._frame_counts = powers_of_two(most)
         largest = self._frame_counts[-1]
         bands = mixer_bands(sizes, spec.sample_rate, model.bands)
         count = len(model.excitations)

@@ -26,7 +26,7 @@ class LossWeights:
     spectrum: float = 0.2
     noise: float = 0.2
     roughness: float = 0.06
-    movement: float = 0.3
+    movement: float = 4.0
 
 
 class _Frames(nn.Module):

@@ -20,19 +20,30 @@ class FirSmoother:
         self._length = length
         # One more result than pushed values: the one just before them.
         self.history = History(signals, length + 1, max_push)
-        self._toeplitz = np.zeros((length + max_push, max_push + 1), dtype=np.float32)
+        toeplitz = np.zeros((length + max_push, max_push + 1), dtype=np.float32)
         for column in range(max_push + 1):
-            self._toeplitz[column : column + length, column] = newest_last
-        self._smooth = np.zeros((signals, max_push + 1), dtype=np.float32)
+            toeplitz[column : column + length, column] = newest_last
+        self._toeplitz = toeplitz
+        self._signals = signals
+        # Small matrices of their own, and room for the result, for each number of values pushed at a time.
+        self._sized: dict[int, tuple[Float32, Float32]] = {}
+        for count in powers_of_two(max_push):
+            self._sized[count] = self._size(count)
 
     def process(self, values: Float32) -> Float32:
         """Smoothed values [signals, 1 + n] before and after each of values [signals, n]; valid until the next call."""
         count = values.shape[1]
         self.history.push(values)
-        smooth = self._smooth[:, : count + 1]
-        window = self.history.last(self._length + count)
-        np.matmul(window, self._toeplitz[: self._length + count, : count + 1], out=smooth)
+        sized = self._sized.get(count)
+        if sized is None:
+            sized = self._sized[count] = self._size(count)
+        matrix, smooth = sized
+        np.matmul(self.history.last(self._length + count), matrix, out=smooth)
         return smooth
+
+    def _size(self, count: int) -> tuple[Float32, Float32]:
+        matrix = np.ascontiguousarray(self._toeplitz[: self._length + count, : count + 1])
+        return matrix, np.zeros((self._signals, count + 1), dtype=np.float32)
 
     def reset(self) -> None:
         """Back to zeros."""

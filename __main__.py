@@ -278,6 +278,10 @@ def forge(
     for title, (ours, eq) in forged.measured.items():
         out.print(f"measured on {title}:")
         out.print(format_table({name: ours, "matched EQ": eq}), soft_wrap=True)
+        if not ours.style_ratio < 1.0:
+            _notices(
+                [f"on {title} no nearer to the clip than a matched equaliser; clips with several notes serve better"]
+            )
     out.print(f"{name} is ready: duende live --preset {name}", soft_wrap=True)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from duende.engine.bench import machine, real_time_factor
+from duende.engine.bench import machine, playing, real_time_factor
 from duende.engine.denormals import flush_denormals
 from duende.engine.preset import Rig, load_rig
 from duende.engine.spectral import SpectralProcessor
@@ -36,15 +36,6 @@ class Stopwatch:
         return result
 
 
-def sound(seconds: float) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """Decaying tones over a little noise [n, 1]."""
-    time_s = np.arange(int(seconds * RATE)) / RATE
-    tones = sum(np.sin(2.0 * np.pi * hz * time_s) for hz in (110.0, 220.3, 329.6))
-    noise = np.random.default_rng(7).standard_normal(len(time_s))
-    samples = 0.1 * np.exp(-3.0 * (time_s % 0.5)) * tones + 1e-4 * noise
-    return np.asarray(samples, dtype=np.float32).reshape(-1, 1)
-
-
 def measure(rig: Rig) -> dict[str, float]:
     """Median microseconds per quantum, by part, of one run."""
     chain = rig.chain
@@ -62,7 +53,7 @@ def measure(rig: Rig) -> dict[str, float]:
         "follower": Stopwatch(processor._follower, "process"),
     }
     whole = Stopwatch(chain, "process")
-    samples, out = sound((QUANTA + WARM_UP) * QUANTUM / RATE), np.zeros((QUANTUM, 1), dtype=np.float32)
+    samples, out = playing(RATE, (QUANTA + WARM_UP) * QUANTUM), np.zeros((QUANTUM, 1), dtype=np.float32)
     for start in range(0, len(samples) - QUANTUM + 1, QUANTUM):
         chain.process(samples[start : start + QUANTUM], out)
     parts = {name: statistics.median(watch.times[WARM_UP:]) for name, watch in watches.items()}

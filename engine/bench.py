@@ -91,7 +91,7 @@ def _idle(block: Float32, out: Float32, input_xrun: bool, output_xrun: bool) -> 
 
 def bench_block(name: str, make: Callable[[], Rig], block: int, sample_rate: float, seconds: float) -> BlockTimes:
     """Run a fresh rig at one block size for some seconds of real time, after the same with an idle callback."""
-    samples = _playing(sample_rate, seconds, block)
+    samples = playing(sample_rate, max(SKIP + 20, int(seconds * sample_rate / block) + SKIP) * block)
     idle = PacedDevice(samples, sample_rate, block)
     idle.start(_idle)
     device = PacedDevice(samples, sample_rate, block)
@@ -117,7 +117,7 @@ def bench_block(name: str, make: Callable[[], Rig], block: int, sample_rate: flo
 
 def real_time_factor(rig: Rig, sample_rate: float, seconds: float = 5.0) -> float:
     """Seconds of audio rendered per second of work, in large blocks."""
-    samples = _playing(sample_rate, seconds, 8192)
+    samples = playing(sample_rate, round(seconds * sample_rate))
     host = Host(rig, ArrayDevice(samples, sample_rate, 8192))
     started = time.perf_counter()
     host.start()
@@ -156,9 +156,8 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _playing(sample_rate: float, seconds: float, block: int) -> Float32:
-    """Decaying tones over a little noise: something to work on in every block."""
-    count = max(SKIP + 20, int(seconds * sample_rate / block) + SKIP) * block
+def playing(sample_rate: float, count: int) -> Float32:
+    """Decaying tones over a little noise [count, 1]: something to work on in every block."""
     time_s = np.arange(count) / sample_rate
     envelope = np.exp(-3.0 * (time_s % 0.5))
     tones = sum(np.sin(2.0 * np.pi * hz * time_s) for hz in (110.0, 220.3, 329.6))

@@ -1,4 +1,4 @@
-"""The last samples of several signals, always contiguous in memory, and the delay line made from them."""
+"""The last samples of several signals, always contiguous in memory."""
 
 import numpy as np
 import numpy.typing as npt
@@ -45,20 +45,3 @@ class History:
         """Back to silence."""
         self._data.fill(0.0)
         self._end = self._length
-
-
-class DelayLine:
-    """Delays a block [frames, channels] by a fixed number of samples, without allocating."""
-
-    def __init__(self, delay: int, max_block: int, channels: int = 1) -> None:
-        self._history = History(channels, delay, max_block)
-        self._delay = delay
-
-    def process(self, block: Float32, out: Float32) -> None:
-        """Write block, delayed, to out; both [frames, channels] and not overlapping unless the delay is 0."""
-        self._history.push(block.T)
-        out.T[:] = self._history.last(len(block), skip=self._delay)
-
-    def reset(self) -> None:
-        """Back to silence."""
-        self._history.reset()

@@ -5,11 +5,28 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from duende.engine.history import DelayLine
+from duende.engine.history import History
 from duende.engine.processor import Processor, StreamSpec
 from duende.engine.spec import Control
 
 Float32 = npt.NDArray[np.float32]
+
+
+class DelayLine:
+    """Delays a block [frames, channels] by a fixed number of samples, without allocating."""
+
+    def __init__(self, delay: int, max_block: int, channels: int = 1) -> None:
+        self._history = History(channels, delay, max_block)
+        self._delay = delay
+
+    def process(self, block: Float32, out: Float32) -> None:
+        """Write block, delayed, to out; both [frames, channels] and not overlapping unless the delay is 0."""
+        self._history.push(block.T)
+        out.T[:] = self._history.last(len(block), skip=self._delay)
+
+    def reset(self) -> None:
+        """Back to silence."""
+        self._history.reset()
 
 
 class Gain:

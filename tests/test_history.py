@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from duende.engine.history import DelayLine, History
+from duende.engine.history import History
 from memory import measure
+from processors import DelayLine
 
 
 @pytest.mark.parametrize("length", [0, 1, 63, 64, 65, 300])

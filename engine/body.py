@@ -32,6 +32,20 @@ def minimum_phase(log_magnitude: Float64, taps: int = TAPS) -> Float64:
     return np.asarray(response)
 
 
+def on_filter_grid(log_magnitude: npt.ArrayLike, top_hz: float, sample_rate: float) -> Float64:
+    """A curve [points] from 0 Hz to top_hz, drawn onto the N_FFT / 2 + 1 frequencies of `minimum_phase`."""
+    curve = np.asarray(log_magnitude, dtype=np.float64)
+    frequency = np.arange(N_FFT // 2 + 1) * sample_rate / N_FFT
+    return np.asarray(np.interp(frequency, np.linspace(0.0, top_hz, len(curve)), curve))
+
+
+def band_response(taps: Float64, pooling: Float32, n_fft: int) -> Float64:
+    """Mean power response [bands] of a filter [taps] in bands pooled by [bins, bands] of an n_fft transform."""
+    power = np.abs(np.fft.rfft(taps, N_FFT)) ** 2
+    bins = np.arange(len(pooling)) * (N_FFT / n_fft)
+    return np.asarray(np.interp(bins, np.arange(len(power)), power) @ pooling)
+
+
 class Body:
     """The filters of all styles of a model for every amount: undoing the pre-emphasis at 0, the style at 1.
 
@@ -53,15 +67,12 @@ class Body:
         zero = np.exp(-2j * np.pi * frequency / sample_rate)
         plain = -np.log(np.abs(1.0 - pre_emphasis(sample_rate) * zero))
         amounts = np.linspace(0.0, 1.0, AMOUNT_STEPS + 1)
-        grid = np.linspace(0.0, top_hz, curves.shape[1])
-        bins = np.arange(len(pooling)) * sample_rate / n_fft
         spectra, powers = [], []
         for curve in curves:
-            full = np.interp(frequency, grid, curve)
+            full = on_filter_grid(curve, top_hz, sample_rate)
             responses = [minimum_phase((1.0 - amount) * plain + amount * full) for amount in amounts]
             spectra.append([partition_spectra(response, partition) for response in responses])
-            power = [np.abs(np.fft.rfft(response, N_FFT)) ** 2 for response in responses]
-            powers.append([np.interp(bins, frequency, one) @ pooling for one in power])
+            powers.append([band_response(response, pooling, n_fft) for response in responses])
         self._spectra = np.array(spectra, dtype=np.complex64)
         self._powers = np.array(powers, dtype=np.float32)
         self._scratch = np.zeros_like(self._spectra[0, 0])

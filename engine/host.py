@@ -1,7 +1,6 @@
 """The host: joins a rig and a device, and is the only code that the audio callback runs through."""
 
 import gc
-import math
 import time
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from .. import DuendeError
 from .denormals import flush_denormals
 from .device import Device
 from .preset import Rig
+from .spec import SAMPLE_RATES
 
 Float32 = npt.NDArray[np.float32]
 
@@ -150,6 +150,6 @@ def _peak(block: Float32) -> float:
 
 def check_rate(sample_rate: float) -> float:
     """The rate itself; DuendeError unless styles play at it."""
-    if sample_rate not in (44100.0, 48000.0) or not math.isfinite(sample_rate):
+    if sample_rate not in SAMPLE_RATES:
         raise DuendeError(f"sample rate {sample_rate:g} Hz: this version plays at 44100 or 48000 Hz (--rate)")
     return sample_rate

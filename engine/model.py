@@ -12,7 +12,7 @@ import onnx
 from .. import DuendeError
 from .excitation import NAMES
 from .mixer import feature_count
-from .spec import METADATA_KEY, OPSET, ModelSpec, decode_spec
+from .spec import METADATA_KEY, OPSET, SAMPLE_RATES, ModelSpec, decode_spec
 from .stft import DEFAULT_SIZES, SMALL_SIZES, StftSizes
 
 Float32 = npt.NDArray[np.float32]
@@ -119,7 +119,7 @@ class Model:
             raise DuendeError(f"{name}: the golden pair does not fit the graph: {_first_line(error)}") from error
         bound = GOLDEN_SNR_DB[self.provider]
         for label, answer, wanted in zip(("ratios", "dynamics"), answers, expected, strict=True):
-            ratio = _snr_db(wanted, answer)
+            ratio = snr_db(wanted, answer)
             if not ratio >= bound:
                 raise DuendeError(
                     f"{name}: golden pair missed: {label} at {ratio:.1f} dB, {bound:g} dB needed on {self.provider}; "
@@ -174,11 +174,10 @@ class ModelStream:
                     binding.bind_ortvalue_output(f"{state.name}_next", bound_states[1 - turn][index])
                 self._bindings[frames].append(binding)
         self._turn = 0
-        self._settled: list[Float32] = []
+        self._settled = [array.copy() for array in self._states[0]]
         self._options = runtime.RunOptions()
         self._options.log_severity_level = 4
-        self._settled = self._settle()
-        self.reset()
+        self._settle()
 
     def run(self, frames: int) -> None:
         """Advance by features[frames]; the answer is in ratios[frames] and dynamics[frames]."""
@@ -191,20 +190,17 @@ class ModelStream:
             for array, settled in zip(turn, self._settled, strict=True):
                 np.copyto(array, settled)
 
-    def _settle(self) -> list[Float32]:
+    def _settle(self) -> None:
         """Run every bound size, so that no first run falls into the music, and until silence has filled all memory.
 
         The features of an input that never sounded are zeros.
         """
-        self._settled = [
-            np.full_like(array, s.initial) for array, s in zip(self._states[0], self._spec.states, strict=True)
-        ]
-        self.reset()
         for frames in self._bindings:
             self.features[frames].fill(0.0)
             for _ in range(2 + self._spec.receptive_field_frames // frames):
                 self.run(frames)
-        return [array.copy() for array in self._states[self._turn]]
+        self._settled = [array.copy() for array in self._states[self._turn]]
+        self.reset()
 
 
 def _runtime() -> Any:
@@ -286,7 +282,7 @@ def _check_spec(spec: ModelSpec, name: str) -> None:
                 f"{name}: style {style!r} cannot be a parameter: names must be unique, 1 to 63 characters without "
                 f"spaces or any of #*,/?[]{{}}, and none of {', '.join(RESERVED_STYLES)}"
             )
-    if spec.sample_rate not in (44100.0, 48000.0):
+    if spec.sample_rate not in SAMPLE_RATES:
         raise DuendeError(f"{name}: sample_rate {spec.sample_rate:g} Hz, allowed are 44100 and 48000")
     if not (2 <= spec.body_points <= 65536 and 18000.0 <= spec.body_top_hz <= 24000.0):
         raise DuendeError(f"{name}: body of {spec.body_points} points up to {spec.body_top_hz:g} Hz does not fit")
@@ -334,7 +330,8 @@ def _check_interface(model: onnx.ModelProto, spec: ModelSpec, name: str) -> None
                 raise DuendeError(f"{name}: {label} {key!r} has shape {dims}, the spec wants {shape} of float32")
 
 
-def _snr_db(reference: Float32, answer: Float32) -> float:
+def snr_db(reference: Float32, answer: Float32) -> float:
+    """Signal-to-noise ratio of an answer against a reference of the same shape; -inf where it is no number."""
     wanted, got = reference.astype(np.float64), answer.astype(np.float64)
     error = float(np.sum((wanted - got) ** 2))
     power = float(np.sum(wanted**2))

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +10,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import soundfile
+import soxr
 
 from .. import DuendeError
 from .denormals import flush_denormals
 from .preset import Rig
+from .spec import SAMPLE_RATES
 
 Float32 = npt.NDArray[np.float32]
 
 BLOCK = 8192
-NATIVE_RATES = (44100, 48000)
 SUBTYPES = {".wav": "PCM_24", ".flac": "PCM_24", ".aif": "PCM_24", ".aiff": "PCM_24", ".ogg": "VORBIS", ".mp3": None}
 
 
@@ -52,23 +55,19 @@ def render_file(
     channel:  from 1; without it, mono is taken as it is and stereo is mixed down.
     progress: is told the share done, 0 to 1.
     """
-    import time
-
-    import soundfile
-
     subtype = _target_subtype(target)
     notices: list[str] = []
     started = time.perf_counter()
-    with _open(soundfile, source) as file:
+    with _open(source) as file:
         if file.frames == 0:
             raise DuendeError(f"{source}: holds no audio")
         column = _choose_channel(source, file.channels, channel, notices)
-        rate = file.samplerate if file.samplerate in NATIVE_RATES else 48000
+        rate = file.samplerate if file.samplerate in SAMPLE_RATES else 48000
         if rate != file.samplerate:
             notices.append(f"{source.name}: {file.samplerate} Hz is converted to {rate} Hz")
         rig.chain.prepare(rate, BLOCK, BLOCK)
         blocks = _read_blocks(file, source, column, rate, progress)
-        frames = _write(soundfile, target, rate, subtype, _run(rig, blocks, BLOCK))
+        frames = _write(target, rate, subtype, _run(rig, blocks, BLOCK))
         seconds = file.frames / file.samplerate
     if rig.telemetry.count("faults"):
         notices.append(f"{rig.telemetry.count('faults')} faults inside a slot were replaced by the plain input")
@@ -119,7 +118,7 @@ class _Chunks:
         return block
 
 
-def _open(soundfile: Any, source: Path) -> Any:
+def _open(source: Path) -> Any:
     if not source.is_file():
         raise DuendeError(f"{source}: no such file")
     try:
@@ -148,8 +147,6 @@ def _read_blocks(
     """Mono blocks of at most BLOCK samples at `rate`; DuendeError where a sample is no number or data is missing."""
     resampler: Any = None
     if file.samplerate != rate:
-        import soxr
-
         resampler = soxr.ResampleStream(file.samplerate, rate, 1, dtype="float32", quality="HQ")
     done = 0
     while done < file.frames:
@@ -183,7 +180,7 @@ def _target_subtype(target: Path) -> str | None:
     return SUBTYPES[suffix]
 
 
-def _write(soundfile: Any, target: Path, rate: int, subtype: str | None, blocks: Iterator[Float32]) -> int:
+def _write(target: Path, rate: int, subtype: str | None, blocks: Iterator[Float32]) -> int:
     """Write blocks under a temporary name beside the target, then rename."""
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix)

@@ -14,6 +14,7 @@ Float32 = npt.NDArray[np.float32]
 METADATA_KEY = "duende"
 FORMAT = 1
 OPSET = 18
+SAMPLE_RATES = (44100.0, 48000.0)
 
 
 class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

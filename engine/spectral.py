@@ -13,12 +13,11 @@ from .mixer import GainLaw, Observer, mixer_bands
 from .model import Model
 from .processor import Processor, StreamSpec
 from .smoothing import powers_of_two
-from .spec import Control
+from .spec import SAMPLE_RATES, Control
 from .stft import Analysis, Synthesis
 
 Float32 = npt.NDArray[np.float32]
 
-RATES = (44100.0, 48000.0)
 AMOUNT = Control("amount", "", 0.0, 1.0, 1.0)
 
 
@@ -38,10 +37,10 @@ class SpectralProcessor:
         self.values = np.array([control.default for control in self.controls], dtype=np.float32)
 
     def prepare(self, spec: StreamSpec) -> None:
-        if spec.sample_rate not in RATES:
+        if spec.sample_rate not in SAMPLE_RATES:
             raise DuendeError(
                 f"{self.model.spec.name}: sample rate {spec.sample_rate:g} Hz, styles play at "
-                f"{' or '.join(f'{rate:g}' for rate in RATES)} Hz: set the device to one of them"
+                f"{' or '.join(f'{rate:g}' for rate in SAMPLE_RATES)} Hz: set the device to one of them"
             )
         sizes, model, channels = self.sizes, self.model.spec, spec.channels
         most = max(1, spec.max_block // sizes.hop)

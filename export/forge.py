@@ -1,5 +1,6 @@
 """Forging: from a recording to a preset in the library, ready to play."""
 
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..presets.library import Entry, Library, check_name
 from . import measures
 from .corpus import content_pieces
 from .distill import DistillConfig, Distilled, Distiller, Progress
-from .model_file import model_bytes, provenance
+from .model_file import model_bytes, provenance, with_quality
 from .pictures import style_picture
 from .pluck import demo_phrase
 
@@ -106,10 +107,9 @@ def forge(
         config.seed,
         request.licence,
     )
-    pack = (request.name, [request.name], config.sizes, config.sample_rate, origin)
-    draft = model_bytes(distilled, *pack, quality={})
+    draft = model_bytes(distilled, request.name, [request.name], config.sizes, config.sample_rate, origin)
     measured = _measure(draft, request.name, clip, request.judges or {"phrase": demo_phrase(config.sample_rate)})
-    data = model_bytes(distilled, *pack, quality=_quality(measured))
+    data = with_quality(draft, _quality(measured))
     preset = Preset(
         format=FORMAT,
         name=request.name,
@@ -135,25 +135,19 @@ def hear_content(config: DistillConfig, folder: Path | None) -> Distiller:
     return Distiller(list(content), config)
 
 
-def play_model(data: bytes, name: str, guitar: Float32, sample_rate: int, folder: Path) -> Float32:
-    """A guitar [n] through a model file's bytes by the engine; [n], aligned."""
-    path = folder / f"{name}.onnx"
-    path.write_bytes(data)
-    rig = build_rig([(name, SpectralProcessor(load_model(path)))])
-    return render_array(rig, guitar, sample_rate)[: len(guitar)]
-
-
 def _measure(
     data: bytes, name: str, clip: Float32, judges: Mapping[str, Float32]
 ) -> dict[str, tuple[measures.Measures, measures.Measures]]:
-    import tempfile
-
+    """Measures of every judge's take through the engine, and of its matched EQ."""
     measured = {}
     with tempfile.TemporaryDirectory() as folder:
-        for title, guitar in judges.items():
-            judge = measures.Judge(guitar, clip)
-            output = play_model(data, name, guitar, 48000, Path(folder))
-            measured[title] = (judge.measure(output), judge.measure(judge.matched_eq))
+        path = Path(folder) / f"{name}.onnx"
+        path.write_bytes(data)
+        model = load_model(path)
+    for title, guitar in judges.items():
+        judge = measures.Judge(guitar, clip)
+        output = render_array(build_rig([(name, SpectralProcessor(model))]), guitar, 48000)[: len(guitar)]
+        measured[title] = (judge.measure(output), judge.measure(judge.matched_eq))
     return measured
 
 

@@ -5,14 +5,16 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+import onnx
 import torch
 
 from .. import DuendeError, __version__
 from ..engine.mixer import feature_count
-from ..engine.model import load_model
-from ..engine.spec import FORMAT, Clip, Golden, ModelSpec, Provenance, Sizes, Tensor
+from ..engine.model import load_model, snr_db
+from ..engine.spec import FORMAT, METADATA_KEY, Clip, Golden, ModelSpec, Provenance, Sizes, Tensor, decode_spec
 from ..engine.stft import StftSizes
 from . import graph
 from .distill import BODY_TOP_HZ, Distilled
@@ -48,9 +50,8 @@ def model_bytes(
     sizes: StftSizes,
     sample_rate: float,
     origin: Provenance,
-    quality: dict[str, float],
 ) -> bytes:
-    """The finished .onnx file; DuendeError if it does not answer as the student does."""
+    """The .onnx file, not yet measured; DuendeError if it does not answer as the student does."""
     student = distilled.student.eval()
     config = student.config
     weights = student.weights(np.atleast_2d(distilled.body))
@@ -75,12 +76,19 @@ def model_bytes(
         latency_samples=sizes.latency_samples,
         receptive_field_frames=graph.receptive_field(weights),
         provenance=origin,
-        quality=quality,
+        quality={},
         golden=Golden(*(Tensor.pack(part) for part in (features, style, ratios, dynamics))),
     )
     data = graph.save_graph(graph.build_graph(weights, len(config.excitations), config.bands), spec)
     check_export(data, name, student)
     return data
+
+
+def with_quality(data: bytes, quality: dict[str, float]) -> bytes:
+    """The same file with what was measured on it."""
+    model = onnx.load_model_from_string(data)
+    (text,) = (entry.value for entry in model.metadata_props if entry.key == METADATA_KEY)
+    return graph.save_graph(model, msgspec.structs.replace(decode_spec(text, "model"), quality=quality))
 
 
 def check_export(data: bytes, name: str, student: Student) -> None:
@@ -104,11 +112,10 @@ def check_export(data: bytes, name: str, student: Student) -> None:
             got.append(np.concatenate([stream.ratios[1].reshape(1, -1), stream.dynamics[1].reshape(1, -1)], axis=1))
     ratios, dynamics = _ask(student, np.pad(features, ((0, 0), (silence, 0), (0, 0))), stream.style)
     wanted = np.concatenate([part[0, silence:].reshape(frames, -1) for part in (ratios, dynamics)], axis=1)
-    error = np.sum((np.concatenate(got) - wanted).astype(np.float64) ** 2)
-    snr_db = 10.0 * np.log10((np.sum(wanted.astype(np.float64) ** 2) + 1e-30) / (error + 1e-30))
-    if not snr_db >= MATCH_SNR_DB:
+    ratio = snr_db(wanted, np.concatenate(got))
+    if not ratio >= MATCH_SNR_DB:
         raise DuendeError(
-            f"{name}: the exported graph answers {snr_db:.1f} dB like the student, {MATCH_SNR_DB:g} dB are needed; "
+            f"{name}: the exported graph answers {ratio:.1f} dB like the student, {MATCH_SNR_DB:g} dB are needed; "
             f"nothing was written"
         )
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from ..engine import follower, mixer
 from ..engine.bands import Bands
-from ..engine.body import N_FFT, minimum_phase
+from ..engine.body import band_response, minimum_phase, on_filter_grid
 from ..engine.stft import StftSizes, windows
 from . import graph
 
@@ -204,14 +204,11 @@ class Renderer(nn.Module):
     def __init__(self, bands: Bands, sizes: StftSizes, sample_rate: float, body: npt.ArrayLike, top_hz: float) -> None:
         super().__init__()
         self.sizes, self.bins = sizes, bands.bins
-        curve = np.asarray(body, dtype=np.float64)
-        frequency = np.arange(N_FFT // 2 + 1) * sample_rate / N_FFT
-        taps = minimum_phase(np.interp(frequency, np.linspace(0.0, top_hz, len(curve)), curve))
-        power = np.abs(np.fft.rfft(taps, N_FFT)) ** 2
-        bins = np.arange(bands.bins) * sample_rate / sizes.analysis
+        taps = minimum_phase(on_filter_grid(body, top_hz, sample_rate))
+        response = band_response(taps, bands.pooling, sizes.analysis)
         self.register_buffer("interpolation", torch.from_numpy(bands.interpolation))
         self.register_buffer("widths", torch.from_numpy(mixer.band_widths(bands, sizes)).float())
-        self.register_buffer("response", torch.from_numpy(np.interp(bins, frequency, power) @ bands.pooling).float())
+        self.register_buffer("response", torch.from_numpy(response).float())
         self.register_buffer("window", torch.from_numpy(windows(sizes)[1]).float())
         self.register_buffer("taps", torch.from_numpy(taps).float())
 

@@ -45,7 +45,7 @@ def curve() -> np.ndarray[tuple[int], np.dtype[np.float32]]:
 def export(student: Student) -> bytes:
     distilled = Distilled(student, curve(), [], 0.0)
     origin = model_file.provenance([], "tests", {}, 0, 0, "CC0")
-    return model_file.model_bytes(distilled, "tiny", ["tiny"], DEFAULT_SIZES, RATE, origin, {})
+    return model_file.model_bytes(distilled, "tiny", ["tiny"], DEFAULT_SIZES, RATE, origin)
 
 
 def plucks(samples: int, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

@@ -12,7 +12,7 @@ import onnx
 from .. import DuendeError
 from .excitation import NAMES
 from .mixer import feature_count
-from .spec import METADATA_KEY, OPSET, SAMPLE_RATES, ModelSpec, decode_spec
+from .spec import AMOUNT, METADATA_KEY, OPSET, SAMPLE_RATES, ModelSpec, decode_spec
 from .stft import DEFAULT_SIZES, SMALL_SIZES, StftSizes
 
 Float32 = npt.NDArray[np.float32]
@@ -94,7 +94,7 @@ class Model:
         return StftSizes(self.spec.sizes.analysis, self.spec.sizes.synthesis, self.spec.sizes.hop)
 
     def body(self, style: Float32) -> Float32:
-        """Natural-log magnitude [body_points] of the style's filter for style weights [styles]."""
+        """Natural-log magnitude [body_points] of the style's filter for style weights [styles], at full amount."""
         feeds = self._initial_feeds(1, 1)
         feeds["style"] = np.asarray(style, dtype=np.float32)
         return np.asarray(self._session.run(["body"], feeds)[0])
@@ -112,6 +112,8 @@ class Model:
             if features.ndim != 3 or features.shape[0] != 1 or features.shape[1] < 1:
                 raise ValueError(f"features of shape {features.shape}")
             feeds = self._initial_feeds(1, features.shape[1]) | {"features": features, "style": style}
+            if golden.amount is not None:
+                feeds["amount"] = golden.amount.unpack()
             answers = self._session.run(["ratios", "dynamics"], feeds)
             if [a.shape for a in answers] != [e.shape for e in expected]:
                 raise ValueError(f"answers of shape {[a.shape for a in answers]}")
@@ -132,21 +134,27 @@ class Model:
             "features": np.zeros((channels, frames, feature_count(spec.bands)), dtype=np.float32),
             "style": np.full(len(spec.styles), 1.0 / len(spec.styles), dtype=np.float32),
         }
+        if spec.trained_amount:
+            feeds["amount"] = np.ones(1, dtype=np.float32)
         for state in spec.states:
             feeds[state.name] = np.full((channels, *state.shape), state.initial, dtype=np.float32)
         return feeds
 
 
 class ModelStream:
-    """One stream through a model: buffers bound once, states carried between two sets that take turns."""
+    """One stream through a model: buffers bound once, states carried between two sets that take turns.
+
+    style [styles] and amount [1] are read at each run; amount is heard by graphs that were trained with it alone.
+    """
 
     def __init__(self, session: Any, spec: ModelSpec, channels: int, frame_counts: Sequence[int]) -> None:
         runtime = _runtime()
         self._session, self._spec = session, spec
         self.style = np.zeros(len(spec.styles), dtype=np.float32)
         self.style[0] = 1.0
+        self.amount = np.ones(1, dtype=np.float32)
         wrap = runtime.OrtValue.ortvalue_from_numpy
-        style = wrap(self.style)
+        style, amount = wrap(self.style), wrap(self.amount)
         self._states = [
             [np.full((channels, *state.shape), state.initial, dtype=np.float32) for state in spec.states]
             for _ in range(2)
@@ -167,6 +175,8 @@ class ModelStream:
                 binding = session.io_binding()
                 binding.bind_ortvalue_input("features", values[0])
                 binding.bind_ortvalue_input("style", style)
+                if spec.trained_amount:
+                    binding.bind_ortvalue_input("amount", amount)
                 binding.bind_ortvalue_output("ratios", values[1])
                 binding.bind_ortvalue_output("dynamics", values[2])
                 for index, state in enumerate(spec.states):
@@ -275,6 +285,9 @@ def _check_spec(spec: ModelSpec, name: str) -> None:
         raise DuendeError(f"{name}: {spec.bands} bands, allowed are 8 to 128")
     if not 1 <= len(spec.styles) <= 8:
         raise DuendeError(f"{name}: {len(spec.styles)} styles, allowed are 1 to 8")
+    for place, control in enumerate(spec.controls):
+        if control != AMOUNT or place:
+            raise DuendeError(f"{name}: control {control.name!r}: this version knows only 'amount', 0 to 1, once")
     for place, style in enumerate(spec.styles):
         # It becomes a parameter and part of an OSC address.
         if not STYLE_NAME.fullmatch(style) or style in RESERVED_STYLES or style in spec.styles[:place]:
@@ -305,6 +318,8 @@ def _check_interface(model: onnx.ModelProto, spec: ModelSpec, name: str) -> None
         "features": [None, None, feature_count(bands)],
         "style": [len(spec.styles)],
     }
+    if spec.trained_amount:
+        inputs["amount"] = [1]
     outputs: dict[str, list[int | None]] = {
         "ratios": [None, None, excitations, bands],
         "dynamics": [None, None, 2],

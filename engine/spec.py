@@ -34,16 +34,18 @@ class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return values.reshape(self.shape).astype(np.float32)
 
 
-class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A short input and the answer that a sound installation gives to it, from initial states.
 
-    features [1, frames, features]; style [styles]; ratios [1, frames, excitations, bands]; dynamics [1, frames, 2].
+    features [1, frames, features]; style [styles]; ratios [1, frames, excitations, bands]; dynamics [1, frames, 2];
+    amount [1], 1 where it is left out and only where the graph has that control.
     """
 
     features: Tensor
     style: Tensor
     ratios: Tensor
     dynamics: Tensor
+    amount: Tensor | None = None
 
 
 class Sizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,6 +73,9 @@ class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     maximum: float
     default: float
     curve: str = "linear"
+
+
+AMOUNT = Control("amount", "", 0.0, 1.0, 1.0)
 
 
 class Clip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,6 +123,11 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     provenance: Provenance
     quality: dict[str, float]
     golden: Golden
+
+    @property
+    def trained_amount(self) -> bool:
+        """Whether the graph itself is told the amount."""
+        return AMOUNT in self.controls
 
     def encode(self) -> str:
         """As JSON text."""

@@ -13,12 +13,10 @@ from .mixer import GainLaw, Observer, mixer_bands
 from .model import Model
 from .processor import Processor, StreamSpec
 from .smoothing import powers_of_two
-from .spec import SAMPLE_RATES, Control
+from .spec import AMOUNT, SAMPLE_RATES, Control
 from .stft import Analysis, Synthesis
 
 Float32 = npt.NDArray[np.float32]
-
-AMOUNT = Control("amount", "", 0.0, 1.0, 1.0)
 
 
 class SpectralProcessor:
@@ -113,6 +111,7 @@ class SpectralProcessor:
         self._amount = amount
         self._style[:] = style
         self._stream.style[:] = style
+        self._stream.amount[0] = amount
         self._body.set(style, amount)
         return True
 

@@ -4,15 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
+from onnx import TensorProto, helper
 
 from duende.engine.excitation import NAMES, pre_emphasis
 from duende.engine.mixer import feature_count
 from duende.engine.model import Model, load_model
-from duende.engine.spec import METADATA_KEY, Golden, ModelSpec, Provenance, Sizes, Tensor
+from duende.engine.spec import AMOUNT, METADATA_KEY, Golden, ModelSpec, Provenance, Sizes, Tensor
 from duende.engine.stft import DEFAULT_SIZES, StftSizes
 from duende.export.graph import Block, Weights, build_graph, receptive_field, save_graph, states
 
@@ -153,6 +155,25 @@ def dark_model(folder: Path, **options: Any) -> Model:
     body = de_emphasis_body(cut_hz=2000.0)
     weights = tiny_weights(width=4, excitations=1, dilations=(1,), levels=(0.0,), moves=0.0, body=body)
     return tiny_model(folder, weights, excitations=("dry@1",), **options)
+
+
+def with_trained_amount(
+    graph: onnx.ModelProto, spec: ModelSpec, golden_amount: float | None = None
+) -> tuple[onnx.ModelProto, ModelSpec]:
+    """The same model with an input `amount` that multiplies its ratios; golden_amount goes into the golden pair."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(graph)
+    changed.graph.input.append(helper.make_tensor_value_info("amount", TensorProto.FLOAT, [1]))
+    last = next(node for node in changed.graph.node if "ratios" in node.output)
+    last.output[0] = "ratios_whole"
+    changed.graph.node.append(helper.make_node("Mul", ["ratios_whole", "amount"], ["ratios"]))
+    golden = spec.golden
+    if golden_amount is not None:
+        ratios = np.float32(golden_amount) * golden.ratios.unpack()
+        golden = msgspec.structs.replace(
+            golden, ratios=Tensor.pack(ratios), amount=Tensor.pack(np.array([golden_amount], dtype=np.float32))
+        )
+    return changed, msgspec.structs.replace(spec, controls=[AMOUNT], golden=golden)
 
 
 HOSTILE = ("huge ratios", "tiny ratios", "huge level", "not a number", "huge body", "body of no numbers")

@@ -14,10 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from duende import DuendeError
 from duende.engine.model import MAX_BYTES, load_model
-from duende.engine.spec import ModelSpec, Sizes, Tensor
+from duende.engine.spec import AMOUNT, Control, ModelSpec, Sizes, Tensor
 from duende.engine.stft import SMALL_SIZES
 from duende.export.graph import save_graph
-from models import build, tiny_model, tiny_weights, with_metadata, write_model
+from models import build, tiny_model, tiny_weights, with_metadata, with_trained_amount, write_model
 from signals import snr_db
 
 Graph = onnx.ModelProto
@@ -89,6 +89,87 @@ def test_bodies_of_styles(tmp_path: Path) -> None:
     for style in ([1.0, 0.0], [0.0, 1.0], [0.25, 0.75]):
         wanted = np.asarray(style, dtype=np.float32) @ weights.body
         assert np.abs(model.body(np.array(style, dtype=np.float32)) - wanted).max() <= 1e-5
+
+
+# -- an amount that the graph is told -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("golden_amount", [None, 1.0, 0.25])
+def test_a_trained_amount_reaches_the_graph(
+    golden_amount: float | None, sound: tuple[Graph, ModelSpec], tmp_path: Path, rng: np.random.Generator
+) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(save_graph(*with_trained_amount(*sound, golden_amount)))
+    model = load_model(path)
+    assert model.spec.trained_amount
+    assert np.isfinite(model.body(np.ones(1, dtype=np.float32))).all()
+    features = rng.standard_normal((1, 4, 3 * 48 + 1)).astype(np.float32)
+    answers = []
+    for amount in (1.0, 0.5, 0.0):
+        stream = model.start(1, [4])
+        assert stream.amount.shape == (1,)
+        assert stream.amount[0] == 1.0
+        stream.amount[0] = amount
+        stream.features[4][:] = features
+        stream.run(4)
+        answers.append(stream.ratios[4].copy())
+    assert np.array_equal(answers[1], np.float32(0.5) * answers[0])
+    assert not answers[2].any()
+
+
+def test_without_the_control_the_amount_changes_nothing(tmp_path: Path, rng: np.random.Generator) -> None:
+    model = tiny_model(tmp_path)
+    assert not model.spec.trained_amount
+    features = rng.standard_normal((1, 4, 3 * 48 + 1)).astype(np.float32)
+    answers = []
+    for amount in (1.0, 0.0):
+        stream = model.start(1, [4])
+        stream.amount[0] = amount
+        stream.features[4][:] = features
+        stream.run(4)
+        answers.append(stream.ratios[4].copy())
+    assert np.array_equal(answers[0], answers[1])
+
+
+def test_a_golden_pair_without_an_amount_is_written_as_before(sound: tuple[Graph, ModelSpec]) -> None:
+    assert "amount" not in json.loads(sound[1].encode())["golden"]
+
+
+@pytest.mark.usefixtures("nothing_runs")
+@pytest.mark.parametrize(
+    "controls",
+    [
+        [Control("drive", "dB", 0.0, 40.0, 0.0)],
+        [Control("amount", "", 0.0, 2.0, 1.0)],
+        [Control("amount", "", 0.0, 1.0, 0.5)],
+        [AMOUNT, Control("drive", "dB", 0.0, 40.0, 0.0)],
+        [AMOUNT, AMOUNT],
+    ],
+    ids=lambda controls: "+".join(control.name for control in controls),
+)
+def test_other_controls_are_refused(controls: list[Control], sound: tuple[Graph, ModelSpec], tmp_path: Path) -> None:
+    graph, spec = with_trained_amount(*sound)
+    spec = msgspec.structs.replace(spec, controls=controls)
+    text = refusal(tmp_path / "bad.onnx", save_graph(graph, spec))
+    assert f"control {controls[-1].name!r}: this version knows only 'amount'" in text
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_graph_and_spec_must_agree_on_the_amount(sound: tuple[Graph, ModelSpec], tmp_path: Path) -> None:
+    graph, spec = with_trained_amount(*sound)
+    assert "inputs of graph and spec differ: amount" in refusal(tmp_path / "a.onnx", save_graph(graph, sound[1]))
+    assert "inputs of graph and spec differ: amount" in refusal(tmp_path / "b.onnx", save_graph(sound[0], spec))
+
+
+def test_a_golden_amount_needs_the_control(sound: tuple[Graph, ModelSpec], tmp_path: Path) -> None:
+    spec = with_golden(sound[1], amount=Tensor.pack(np.ones(1)))
+    assert "the golden pair does not fit the graph" in refusal(tmp_path / "bad.onnx", save_graph(sound[0], spec))
+
+
+def test_a_golden_pair_is_answered_at_its_own_amount(sound: tuple[Graph, ModelSpec], tmp_path: Path) -> None:
+    graph, spec = with_trained_amount(*sound, 0.25)
+    spec = with_golden(spec, amount=Tensor.pack(np.array([0.5])))
+    assert "golden pair missed: ratios" in refusal(tmp_path / "bad.onnx", save_graph(graph, spec))
 
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])

@@ -13,11 +13,12 @@ from duende.engine.convolver import Convolver
 from duende.engine.excitation import Excitations
 from duende.engine.follower import Follower
 from duende.engine.mixer import GainLaw, Observer, mixer_bands
-from duende.engine.model import Model
+from duende.engine.model import Model, load_model
 from duende.engine.processor import StreamSpec
 from duende.engine.spectral import SpectralProcessor
 from duende.engine.stft import DEFAULT_SIZES, SMALL_SIZES, Analysis, StftSizes, Synthesis
-from models import tiny_model, tiny_weights
+from duende.export.graph import save_graph
+from models import build, tiny_model, tiny_weights, with_trained_amount
 from signals import noise, snr_db, tone
 
 Float32 = npt.NDArray[np.float32]
@@ -198,6 +199,22 @@ def test_styles_are_controls_and_their_mix_is_heard(tmp_path: Path, rng: np.rand
     assert snr_db(outs[0], outs[2]) < 40.0
     assert np.array_equal(outs[2], outs[3]), "weights are relative"
     assert np.array_equal(outs[2], outs[4]), "no weight at all is an equal mix"
+
+
+def test_a_trained_amount_is_told_to_the_graph(tmp_path: Path, rng: np.random.Generator) -> None:
+    graph, spec = build(tiny_weights(dilations=(1,)))
+    (tmp_path / "plain.onnx").write_bytes(save_graph(graph, spec))
+    (tmp_path / "told.onnx").write_bytes(save_graph(*with_trained_amount(graph, spec)))
+    plain, told = load_model(tmp_path / "plain.onnx"), load_model(tmp_path / "told.onnx")
+    samples = playing(rng, 128 * 60)
+    assert np.array_equal(run(plain, samples, [1, 4]), run(told, samples, [1, 4])), "at amount 1 they are the same"
+    assert not np.array_equal(run(plain, samples, [1, 4], amount=0.5), run(told, samples, [1, 4], amount=0.5))
+    processor = SpectralProcessor(told)
+    processor.prepare(StreamSpec(48000.0, 1, 128))
+    for amount in (0.75, 0.25):
+        processor.values[0] = amount
+        processor.process(samples[:128], np.empty((128, 1), dtype=np.float32))
+        assert processor._stream.amount[0] == np.float32(amount)
 
 
 def test_other_rates_are_refused(models: dict[StftSizes, Model]) -> None:

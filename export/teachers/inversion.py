@@ -1,0 +1,43 @@
+"""From the magnitudes that a teacher found to a sound: Griffin-Lim as published, or with the content's own phase."""
+
+import numpy as np
+import numpy.typing as npt
+
+from ... import DuendeError
+from .spectra import Analysis, istft
+
+Float32 = npt.NDArray[np.float32]
+Complex64 = npt.NDArray[np.complex64]
+
+_QUIETEST = np.float32(1e-9)  # magnitude under which a bin has no phase of its own and stays silent
+
+
+def griffin_lim(magnitude: Float32, analysis: Analysis, length: int, rounds: int, seed: int) -> Float32:
+    """Audio [length] from magnitudes [frames, bins] by plain Griffin-Lim (1984): random phases, no momentum.
+
+    Content's phases are lost, and with them its attacks; needs librosa (extra `train`).
+    """
+    try:
+        import librosa
+    except ImportError as error:
+        raise DuendeError(
+            "Griffin-Lim needs librosa: pip install 'duende[train]', or use the inversion input-phase"
+        ) from error
+    audio = librosa.griffinlim(
+        magnitude.T,
+        n_iter=rounds,
+        hop_length=analysis.hop,
+        n_fft=analysis.n_fft,
+        window="hann",
+        length=length,
+        pad_mode="constant",
+        momentum=0.0,
+        init="random",
+        random_state=seed,
+    )
+    return np.asarray(audio, dtype=np.float32)
+
+
+def with_phase_of(spectrum: Complex64, magnitude: Float32, analysis: Analysis, length: int) -> Float32:
+    """Audio [length] from magnitudes and the phases of a spectrum, both [frames, bins]; digital silence stays."""
+    return istft(spectrum * (magnitude / np.maximum(np.abs(spectrum), _QUIETEST)), analysis, length)

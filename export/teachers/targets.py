@@ -173,7 +173,7 @@ def _key(piece: Float32, clip: Float32, config: TransferConfig) -> str:
 def _read(path: Path, length: int) -> Float32 | None:
     """A target from the cache; None if there is none that is whole (an npz carries check sums)."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             audio = np.asarray(file["audio"])
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error):
         return None

@@ -261,10 +261,9 @@ def check_sound(audio: Float32, name: str, shortest: int, quietest_dbfs: float =
         raise DuendeError(f"{name}: {len(audio)} samples are too few; it needs {shortest}")
     if not np.isfinite(audio).all():
         raise DuendeError(f"{name}: holds samples that are not numbers")
-    if _level_dbfs(audio) < QUIETEST_DBFS:
-        raise DuendeError(
-            f"{name}: silent ({_level_dbfs(audio):.0f} dBFS); it needs sound above {QUIETEST_DBFS:g} dBFS"
-        )
+    level = _level_dbfs(audio)
+    if level < quietest_dbfs:
+        raise DuendeError(f"{name}: silent ({level:.0f} dBFS); it needs sound above {quietest_dbfs:g} dBFS")
 
 
 def _used(audio: Float32, name: str, config: TransferConfig) -> Float32:

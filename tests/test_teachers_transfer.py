@@ -1,5 +1,6 @@
 """Transfer in one call and between files: the content's length, the style's sound, one-line errors, whole files."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
+from threadpoolctl import threadpool_limits
 
 from duende import DuendeError
 from duende.export.teachers.cnn import fresh_style_error
@@ -19,6 +21,13 @@ Float32 = npt.NDArray[np.float32]
 
 RATE = 22050
 QUICK = TransferConfig(iterations=12, filters=64, inversion="input-phase")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Products as small as these are slower on several threads."""
+    with threadpool_limits(1):
+        yield
 
 
 def playing(rng: np.random.Generator, seconds: float = 1.2, rate: int = RATE) -> Float32:

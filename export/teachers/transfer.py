@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 import soxr
+from threadpoolctl import threadpool_limits
 
 from ... import DuendeError
 from ...presets.format import write_atomically
@@ -32,6 +33,7 @@ PUBLISHED_FRAMES = 430
 SHORTEST_S, LONGEST_S = 1.0, 120.0
 QUIETEST_DBFS = -70.0
 START_DEVIATION = 1e-3
+SMALL = 1_000_000
 _FORMATS = {
     ".wav": ("WAV", "PCM_24"),
     ".flac": ("FLAC", "PCM_24"),
@@ -173,7 +175,9 @@ def solve(
         content, style = content @ basis, style @ basis
     kernel = KernelObjective(content, style, config.alpha, config.filters, config.taps, bins)
     start = content if config.starts_from_content else _noise(content.shape, generator)
-    found = minimise(kernel, start, config.optimiser, config.iterations, config.learning_rate, report)
+    # Products of a few hundred frames are too small to share out: threads that wait for each other cost more.
+    with threadpool_limits(1 if len(content) * (len(content) + len(style)) < SMALL else None):
+        found = minimise(kernel, start, config.optimiser, config.iterations, config.learning_rate, report)
     if basis is None:
         return found
     return Solution(found.spectrogram @ basis.T, found.history, found.evaluations, found.seconds)

@@ -26,7 +26,9 @@ ALLOWED_OPS = frozenset(
         "Unsqueeze",
     )
 )
-LAWS = ("mixer@1",)
+LAWS = {"mixer": "mixer@1", "texture": "texture@1"}
+TEXTURE_SIZES = StftSizes(1024, 256, 128)
+SOURCES = ("tone@1", "noise@1")
 STYLE_NAME = re.compile(r"[^\s\x00-\x1f#*,/?\[\]{}]{1,63}")
 RESERVED_STYLES = ("amount", "bypass", "mix", "load", "move", "remove")
 PROVIDERS = {
@@ -35,6 +37,11 @@ PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 GOLDEN_SNR_DB = {"cpu": 90.0, "cuda": 60.0, "tensorrt": 60.0}
+
+
+def features_of(spec: ModelSpec) -> int:
+    """Features per frame that a model's graph is given."""
+    return spec.bands + 1 if spec.kind == "texture" else feature_count(spec.bands)
 
 
 def load_model(path: str | Path, provider: str = "cpu") -> "Model":
@@ -94,7 +101,7 @@ class Model:
         return StftSizes(self.spec.sizes.analysis, self.spec.sizes.synthesis, self.spec.sizes.hop)
 
     def body(self, style: Float32) -> Float32:
-        """Natural-log magnitude [body_points] of the style's filter for style weights [styles], at full amount."""
+        """Natural-log magnitude [body_points] of a mixer's filter for style weights [styles], at full amount."""
         feeds = self._initial_feeds(1, 1)
         feeds["style"] = np.asarray(style, dtype=np.float32)
         return np.asarray(self._session.run(["body"], feeds)[0])
@@ -131,7 +138,7 @@ class Model:
     def _initial_feeds(self, channels: int, frames: int) -> dict[str, Float32]:
         spec = self.spec
         feeds = {
-            "features": np.zeros((channels, frames, feature_count(spec.bands)), dtype=np.float32),
+            "features": np.zeros((channels, frames, features_of(spec)), dtype=np.float32),
             "style": np.full(len(spec.styles), 1.0 / len(spec.styles), dtype=np.float32),
         }
         if spec.trained_amount:
@@ -166,7 +173,7 @@ class ModelStream:
         self.dynamics: dict[int, Float32] = {}
         self._bindings: dict[int, list[Any]] = {}
         for frames in sorted(set(frame_counts)):
-            self.features[frames] = np.zeros((channels, frames, feature_count(spec.bands)), dtype=np.float32)
+            self.features[frames] = np.zeros((channels, frames, features_of(spec)), dtype=np.float32)
             self.ratios[frames] = np.zeros((channels, frames, excitations, spec.bands), dtype=np.float32)
             self.dynamics[frames] = np.zeros((channels, frames, 2), dtype=np.float32)
             values = [wrap(part[frames]) for part in (self.features, self.ratios, self.dynamics)]
@@ -272,17 +279,15 @@ def _check_graph(model: onnx.ModelProto, name: str) -> None:
 
 
 def _check_spec(spec: ModelSpec, name: str) -> None:
+    if spec.kind not in LAWS:
+        raise DuendeError(f"{name}: model kind {spec.kind!r}, this version plays {' and '.join(LAWS)}")
+    if spec.law != LAWS[spec.kind]:
+        raise DuendeError(f"{name}: gain law {spec.law!r}, this version knows {LAWS[spec.kind]!r} for a {spec.kind}")
     sizes = StftSizes(*_sizes(spec, name))
-    if spec.kind != "mixer":
-        raise DuendeError(f"{name}: model kind {spec.kind!r}, this version plays 'mixer'")
-    if spec.law not in LAWS:
-        raise DuendeError(f"{name}: gain law {spec.law!r}, this version knows {', '.join(LAWS)}")
-    if [known for known in NAMES if known in spec.excitations] != spec.excitations or "dry@1" not in spec.excitations:
-        raise DuendeError(
-            f"{name}: excitations {spec.excitations}: needs 'dry@1' and knows {', '.join(NAMES)}, in this order"
-        )
-    if not 8 <= spec.bands <= 128:
-        raise DuendeError(f"{name}: {spec.bands} bands, allowed are 8 to 128")
+    if spec.kind == "mixer":
+        _check_mixer(spec, name)
+    else:
+        _check_texture(spec, name)
     if not 1 <= len(spec.styles) <= 8:
         raise DuendeError(f"{name}: {len(spec.styles)} styles, allowed are 1 to 8")
     for place, control in enumerate(spec.controls):
@@ -297,15 +302,34 @@ def _check_spec(spec: ModelSpec, name: str) -> None:
             )
     if spec.sample_rate not in SAMPLE_RATES:
         raise DuendeError(f"{name}: sample_rate {spec.sample_rate:g} Hz, allowed are 44100 and 48000")
-    if not (2 <= spec.body_points <= 65536 and 18000.0 <= spec.body_top_hz <= 24000.0):
-        raise DuendeError(f"{name}: body of {spec.body_points} points up to {spec.body_top_hz:g} Hz does not fit")
     if spec.latency_samples != sizes.latency_samples:
         raise DuendeError(f"{name}: latency_samples {spec.latency_samples}, its windows give {sizes.latency_samples}")
 
 
+def _check_mixer(spec: ModelSpec, name: str) -> None:
+    if [known for known in NAMES if known in spec.excitations] != spec.excitations or "dry@1" not in spec.excitations:
+        raise DuendeError(
+            f"{name}: excitations {spec.excitations}: needs 'dry@1' and knows {', '.join(NAMES)}, in this order"
+        )
+    if not 8 <= spec.bands <= 128:
+        raise DuendeError(f"{name}: {spec.bands} bands, allowed are 8 to 128")
+    if not (2 <= spec.body_points <= 65536 and 18000.0 <= spec.body_top_hz <= 24000.0):
+        raise DuendeError(f"{name}: body of {spec.body_points} points up to {spec.body_top_hz:g} Hz does not fit")
+
+
+def _check_texture(spec: ModelSpec, name: str) -> None:
+    if spec.excitations != list(SOURCES):
+        raise DuendeError(f"{name}: excitations {spec.excitations}: a texture has {', '.join(SOURCES)}, in this order")
+    if spec.bands != TEXTURE_SIZES.bins:
+        raise DuendeError(f"{name}: {spec.bands} bands, its windows give {TEXTURE_SIZES.bins} bins")
+    if spec.body_points or spec.body_top_hz:
+        raise DuendeError(f"{name}: body of {spec.body_points} points: a texture has none")
+
+
 def _sizes(spec: ModelSpec, name: str) -> tuple[int, int, int]:
     sizes = (spec.sizes.analysis, spec.sizes.synthesis, spec.sizes.hop)
-    known = [(s.analysis, s.synthesis, s.hop) for s in (DEFAULT_SIZES, SMALL_SIZES)]
+    known_sizes = (DEFAULT_SIZES, SMALL_SIZES) if spec.kind == "mixer" else (TEXTURE_SIZES,)
+    known = [(s.analysis, s.synthesis, s.hop) for s in known_sizes]
     if sizes not in known:
         raise DuendeError(f"{name}: sizes {sizes}, this version knows {known}")
     return sizes
@@ -315,7 +339,7 @@ def _check_interface(model: onnx.ModelProto, spec: ModelSpec, name: str) -> None
     """Names, element types and shapes of the graph's inputs and outputs against the spec."""
     excitations, bands = len(spec.excitations), spec.bands
     inputs: dict[str, list[int | None]] = {
-        "features": [None, None, feature_count(bands)],
+        "features": [None, None, features_of(spec)],
         "style": [len(spec.styles)],
     }
     if spec.trained_amount:
@@ -323,8 +347,9 @@ def _check_interface(model: onnx.ModelProto, spec: ModelSpec, name: str) -> None
     outputs: dict[str, list[int | None]] = {
         "ratios": [None, None, excitations, bands],
         "dynamics": [None, None, 2],
-        "body": [spec.body_points],
     }
+    if spec.kind == "mixer":
+        outputs["body"] = [spec.body_points]
     for state in spec.states:
         if any(not 1 <= size <= 2**20 for size in state.shape) or int(np.prod(state.shape)) > 2**22:
             raise DuendeError(f"{name}: state {state.name!r} of shape {state.shape} is out of bounds")

@@ -8,12 +8,13 @@ from threadpoolctl import threadpool_limits
 from .. import DuendeError
 from ..presets.library import Entry
 from .chain import Chain
-from .model import load_model
+from .model import Model, load_model
 from .params import ParameterBank
 from .processor import Processor
 from .shared import SharedState
 from .spectral import SpectralProcessor
 from .telemetry import Telemetry
+from .texture import TextureProcessor
 
 
 @dataclass
@@ -39,6 +40,11 @@ def build_rig(processors: list[tuple[str, Processor]], shared: SharedState | Non
     return Rig(shared, bank, telemetry, Chain(bank, telemetry, processors), [])
 
 
+def processor_for(model: Model) -> SpectralProcessor | TextureProcessor:
+    """What plays a model, by its kind."""
+    return TextureProcessor(model) if model.spec.kind == "texture" else SpectralProcessor(model)
+
+
 def load_rig(entry: Entry, provider: str = "cpu", values: Mapping[str, float] | None = None) -> Rig:
     """Open a preset's models and set its values, then those given by parameter name."""
     preset = entry.read()
@@ -47,7 +53,7 @@ def load_rig(entry: Entry, provider: str = "cpu", values: Mapping[str, float] | 
     for slot in preset.slots:
         model = load_model(entry.model_path(slot.model), provider)
         notices += model.notices
-        processors.append((model.spec.name, SpectralProcessor(model)))
+        processors.append((model.spec.name, processor_for(model)))
     rig = build_rig(processors)
     rig.notices = notices
     try:

@@ -13,10 +13,11 @@ from onnx import TensorProto, helper
 
 from duende.engine.excitation import NAMES, pre_emphasis
 from duende.engine.mixer import feature_count
-from duende.engine.model import Model, load_model
+from duende.engine.model import SOURCES, TEXTURE_SIZES, Model, load_model
 from duende.engine.spec import AMOUNT, METADATA_KEY, Golden, ModelSpec, Provenance, Sizes, Tensor
 from duende.engine.stft import DEFAULT_SIZES, StftSizes
 from duende.export.graph import Block, Weights, build_graph, receptive_field, save_graph, states
+from duende.export.texture import graph as texture
 
 Float32 = npt.NDArray[np.float32]
 
@@ -199,6 +200,111 @@ def hostile_model(folder: Path, kind: str) -> Model:
     else:
         raise ValueError(kind)
     return tiny_model(folder, weights, golden_features=silent)
+
+
+def tiny_texture_weights(
+    seed: int = 0,
+    *,
+    width: int = 16,
+    dilations: Sequence[int] = (1, 2),
+    styles: int = 1,
+    moves: float = 0.3,
+    tone_hz: Sequence[float] = (220.0, 660.0, 1320.0, 3300.0),
+    hiss: float = -3.0,
+) -> texture.Weights:
+    """Seeded weights. tone_hz: lines of the tone (style n: n + 1 times as high); hiss: log gain of the noise."""
+    rng = np.random.default_rng(seed)
+    bins = TEXTURE_SIZES.bins
+
+    def draw(*shape: int) -> Float32:
+        scale = np.sqrt(shape[-2]) if len(shape) > 1 else 1.0
+        return np.asarray(rng.standard_normal(shape) / scale, dtype=np.float32)
+
+    blocks = [
+        texture.Block(
+            taps=0.5 * draw(3, width),
+            into=draw(width, width),
+            bias=0.1 * draw(width),
+            out=0.3 * draw(width, width),
+            scale=1.0 + 0.1 * draw(styles, width),
+            shift=0.1 * draw(styles, width),
+            dilation=dilation,
+        )
+        for dilation in dilations
+    ]
+    number = np.arange(bins)
+    lines = np.full((styles, bins), 1e-4)
+    for style in range(styles):
+        for hz in tone_hz:
+            place = hz * (style + 1) / 48000.0 * TEXTURE_SIZES.analysis
+            # The main lobe of a Hann window is about a raised cosine of four bins.
+            near = np.abs(number - place) < 2.0
+            lines[style] += np.where(near, 0.5 + 0.5 * np.cos(0.5 * np.pi * (number - place)), 0.0)
+    bands = 12
+    return texture.Weights(
+        first=draw(bins + 1, width),
+        first_bias=0.1 * draw(width),
+        blocks=blocks,
+        tone=moves * draw(width, bins),
+        hiss=moves * draw(width, bands),
+        swing=moves * draw(width, 1),
+        draw=np.repeat(np.eye(bands), bins // bands + 1, axis=1)[:, :bins].astype(np.float32),
+        tone_base=np.log(lines).astype(np.float32),
+        hiss_base=np.full((styles, bins), hiss - 0.5 * np.log(bins), dtype=np.float32),
+        gamma=np.full(styles, 0.6, dtype=np.float32),
+        level=np.zeros(styles, dtype=np.float32),
+        tone_bound=4.0,
+        hiss_bound=3.0,
+        swing_bound=0.5,
+    )
+
+
+def build_texture(
+    weights: texture.Weights, golden_features: Float32 | None = None
+) -> tuple[onnx.ModelProto, ModelSpec]:
+    """Graph and spec of a texture that belong together; the golden pair is what ONNX Runtime answers."""
+    graph = texture.build_graph(weights)
+    carried = texture.states(weights)
+    styles = len(weights.gamma)
+    if golden_features is None:
+        golden_features = np.random.default_rng(1).random((1, 12, TEXTURE_SIZES.bins + 1)).astype(np.float32)
+    style = np.full(styles, 1.0 / styles, dtype=np.float32)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), options)
+    feeds = {"features": golden_features, "style": style, "amount": np.ones(1, dtype=np.float32)}
+    feeds |= {state.name: np.zeros((1, *state.shape), dtype=np.float32) for state in carried}
+    ratios, dynamics = session.run(["ratios", "dynamics"], feeds)
+    sizes = TEXTURE_SIZES
+    spec = ModelSpec(
+        format=1,
+        kind="texture",
+        name="tiny",
+        law="texture@1",
+        sample_rate=48000.0,
+        sizes=Sizes(sizes.analysis, sizes.synthesis, sizes.hop),
+        bands=sizes.bins,
+        excitations=list(SOURCES),
+        states=carried,
+        controls=[AMOUNT],
+        styles=[f"style{index}" for index in range(styles)],
+        body_points=0,
+        body_top_hz=0.0,
+        latency_samples=sizes.hop,
+        receptive_field_frames=texture.receptive_field(weights),
+        provenance=Provenance([], "none", "none", {}, 0, 0, "tests", "2000-01-01"),
+        quality={},
+        golden=Golden(*(Tensor.pack(array) for array in (golden_features, style, ratios, dynamics))),
+    )
+    return graph, spec
+
+
+def tiny_texture(folder: Path, weights: texture.Weights | None = None, **options: Any) -> Model:
+    """Write and load a texture."""
+    graph, spec = build_texture(tiny_texture_weights() if weights is None else weights, **options)
+    path = folder / "tiny.onnx"
+    path.write_bytes(save_graph(graph, spec))
+    return load_model(path)
 
 
 def with_metadata(graph: onnx.ModelProto, text: str | None) -> bytes:

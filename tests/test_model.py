@@ -17,7 +17,16 @@ from duende.engine.model import MAX_BYTES, load_model
 from duende.engine.spec import AMOUNT, Control, ModelSpec, Sizes, Tensor
 from duende.engine.stft import SMALL_SIZES
 from duende.export.graph import save_graph
-from models import build, tiny_model, tiny_weights, with_metadata, with_trained_amount, write_model
+from models import (
+    build,
+    build_texture,
+    tiny_model,
+    tiny_texture_weights,
+    tiny_weights,
+    with_metadata,
+    with_trained_amount,
+    write_model,
+)
 from signals import snr_db
 
 Graph = onnx.ModelProto
@@ -277,7 +286,9 @@ def test_unknown_fields_are_refused(sound: tuple[Graph, ModelSpec], tmp_path: Pa
 
 
 WRONG_SPECS: list[tuple[dict[str, Any], str]] = [
-    ({"kind": "texture"}, "model kind 'texture'"),
+    ({"kind": "drone"}, "model kind 'drone', this version plays mixer and texture"),
+    ({"kind": "texture"}, "gain law 'mixer@1', this version knows 'texture@1' for a texture"),
+    ({"law": "texture@1"}, "gain law 'texture@1'"),
     ({"law": "mixer@9"}, "gain law 'mixer@9'"),
     ({"sizes": Sizes(2048, 512, 256)}, "sizes (2048, 512, 256)"),
     ({"sizes": Sizes(2048, 100, 128)}, "sizes (2048, 100, 128)"),
@@ -312,6 +323,42 @@ def test_specs_that_do_not_fit(
 ) -> None:
     spec = msgspec.structs.replace(sound[1], **changes)
     assert named in refusal(tmp_path / "bad.onnx", save_graph(sound[0], spec))
+
+
+@pytest.fixture(scope="module")
+def texture() -> tuple[Graph, ModelSpec]:
+    return build_texture(tiny_texture_weights(width=4, dilations=(1,)))
+
+
+WRONG_TEXTURES: list[tuple[dict[str, Any], str]] = [
+    ({"kind": "mixer"}, "gain law 'texture@1'"),
+    ({"kind": "mixer", "law": "mixer@1"}, "sizes (1024, 256, 128)"),
+    ({"sizes": Sizes(2048, 256, 128)}, "sizes (2048, 256, 128), this version knows [(1024, 256, 128)]"),
+    ({"bands": 48}, "48 bands, its windows give 513 bins"),
+    ({"excitations": ["dry@1"]}, "excitations ['dry@1']: a texture has tone@1, noise@1"),
+    ({"excitations": ["noise@1", "tone@1"]}, "excitations ['noise@1', 'tone@1']"),
+    ({"body_points": 513, "body_top_hz": 24000.0}, "body of 513 points: a texture has none"),
+    ({"latency_samples": 0}, "latency_samples 0, its windows give 128"),
+    ({"controls": []}, "inputs of graph and spec differ: amount"),
+    ({"styles": ["one", "two"]}, "input 'style'"),
+]
+
+
+@pytest.mark.usefixtures("nothing_runs")
+@pytest.mark.parametrize(("changes", "named"), WRONG_TEXTURES, ids=[named for _, named in WRONG_TEXTURES])
+def test_textures_that_do_not_fit(
+    changes: dict[str, Any], named: str, texture: tuple[Graph, ModelSpec], tmp_path: Path
+) -> None:
+    spec = msgspec.structs.replace(texture[1], **changes)
+    assert named in refusal(tmp_path / "bad.onnx", save_graph(texture[0], spec))
+
+
+def test_a_texture_loads_and_misses_a_wrong_golden_pair(texture: tuple[Graph, ModelSpec], tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(save_graph(*texture))
+    assert load_model(path).spec.kind == "texture"
+    other = build_texture(tiny_texture_weights(seed=1, width=4, dilations=(1,)))
+    assert "golden pair missed: ratios" in refusal(path, save_graph(other[0], texture[1]))
 
 
 @pytest.mark.usefixtures("nothing_runs")

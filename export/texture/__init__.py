@@ -1,0 +1,1 @@
+"""Textures: students that write free magnitudes, their graphs, and their training on pitch-bound statistics."""

@@ -1,0 +1,169 @@
+"""The texture student as an ONNX graph, written node by node from its weights. Needs onnx and numpy, not torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper
+
+from ...engine.spec import OPSET, State
+from ...engine.texture import FEATURE_SCALE, POWER_FLOOR
+from ..graph import KERNEL, _Builder
+
+Float32 = npt.NDArray[np.float32]
+
+INPUT_FLOOR = float(0.5 * np.log(POWER_FLOOR))
+
+
+@dataclass
+class Block:
+    """One residual block: depthwise causal convolution, pointwise layer, FiLM, ReLU, pointwise layer.
+
+    taps [3, width], oldest first; into [width, width] and bias [width]; out [width, width]; scale and shift
+    [styles, width] of the FiLM that a mix of styles selects.
+    """
+
+    taps: Float32
+    into: Float32
+    bias: Float32
+    out: Float32
+    scale: Float32
+    shift: Float32
+    dilation: int
+
+
+@dataclass
+class Weights:
+    """All weights of a texture student; shapes as in `Block`, and:
+
+    first [bins + 1, width], first_bias [width]; tone [width, bins], hiss [width, bands], swing [width, 1];
+    draw [bands, bins], what draws log gains of bands to bins; tone_base and hiss_base [styles, bins]; gamma and level
+    [styles]. Bounds in nepers.
+    """
+
+    first: Float32
+    first_bias: Float32
+    blocks: Sequence[Block]
+    tone: Float32
+    hiss: Float32
+    swing: Float32
+    draw: Float32
+    tone_base: Float32
+    hiss_base: Float32
+    gamma: Float32
+    level: Float32
+    tone_bound: float
+    hiss_bound: float
+    swing_bound: float
+
+
+def states(weights: Weights) -> list[State]:
+    """The tensors that the graph carries from run to run, in order."""
+    width = weights.first.shape[1]
+    return [
+        State(f"past_{index}", [(KERNEL - 1) * block.dilation, width]) for index, block in enumerate(weights.blocks)
+    ]
+
+
+def receptive_field(weights: Weights) -> int:
+    """Frames that an answer depends on, itself included."""
+    return 1 + (KERNEL - 1) * sum(block.dilation for block in weights.blocks)
+
+
+def build_graph(weights: Weights) -> onnx.ModelProto:
+    """The student's graph without metadata; inputs and outputs as `engine.model` checks them."""
+    build = _Builder()
+    bins = weights.tone.shape[1]
+    style_row = build.node("Unsqueeze", ["style", build.constant("axis0", [0], np.int64)], "style_row")
+
+    hidden = build.node("MatMul", ["features", build.constant("first", weights.first)], "in_product")
+    hidden = build.node("Add", [hidden, build.constant("first_bias", weights.first_bias)], "in_biased")
+    hidden = build.node("Relu", [hidden], "hidden")
+    for index, block in enumerate(weights.blocks):
+        hidden = _block(build, block, hidden, style_row, index)
+
+    tone = _moves(build, hidden, weights.tone, weights.tone_bound, "tone")
+    hiss = _moves(build, hidden, weights.hiss, weights.hiss_bound, "hiss")
+    hiss = build.node("MatMul", [hiss, build.constant("draw", weights.draw)], "hiss_drawn")
+    parts = []
+    for name, moves, base in (("tone", tone, weights.tone_base), ("hiss", hiss, weights.hiss_base)):
+        row = build.node("MatMul", [style_row, build.constant(f"{name}_bases", base)], f"{name}_base")
+        parts.append(build.node("Add", [moves, row], f"{name}_whole"))
+    parts = _fade(build, parts[0], parts[1])
+    axis = build.constant("axis2", [2], np.int64)
+    rows = [build.node("Unsqueeze", [part, axis], f"{part}_row") for part in parts]
+    build.node("Concat", rows, "ratios", axis=2)
+
+    swing = _moves(build, hidden, weights.swing, weights.swing_bound, "swing")
+    level = build.node("MatMul", [style_row, build.constant("levels", weights.level.reshape(-1, 1))], "level")
+    gamma = build.node("MatMul", [style_row, build.constant("gammas", weights.gamma.reshape(-1, 1))], "gamma")
+    still = build.node("Mul", [swing, build.constant("zero", 0.0)], "swing_zero")
+    moved = build.node("Add", [swing, level], "swing_level")
+    build.node("Concat", [moved, build.node("Add", [still, gamma], "gamma_frames")], "dynamics", axis=2)
+
+    def value(name: str, shape: list[str | int]) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+    carried = states(weights)
+    graph = helper.make_graph(
+        build.nodes,
+        "duende",
+        [
+            value("features", ["channels", "frames", bins + 1]),
+            value("style", [len(weights.gamma)]),
+            value("amount", [1]),
+            *(value(state.name, ["channels", *state.shape]) for state in carried),
+        ],
+        [
+            value("ratios", ["channels", "frames", 2, bins]),
+            value("dynamics", ["channels", "frames", 2]),
+            *(value(f"{state.name}_next", ["channels", *state.shape]) for state in carried),
+        ],
+        build.constants,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+
+
+def _block(build: _Builder, block: Block, hidden: str, style_row: str, index: int) -> str:
+    name = f"b{index}"
+    taps = build.taps(f"past_{index}", hidden, block.dilation, name)
+    terms = [
+        build.node("Mul", [tap, build.constant(f"{name}_tapw{i}", block.taps[i])], f"{name}_t{i}")
+        for i, tap in enumerate(taps)
+    ]
+    mixed = build.node("Add", [build.node("Add", terms[:2], f"{name}_t01"), terms[2]], f"{name}_mixed")
+    inner = build.node("MatMul", [mixed, build.constant(f"{name}_into", block.into)], f"{name}_in")
+    inner = build.node("Add", [inner, build.constant(f"{name}_bias", block.bias)], f"{name}_biased")
+    scale = build.node("MatMul", [style_row, build.constant(f"{name}_scale", block.scale)], f"{name}_scaled")
+    shift = build.node("MatMul", [style_row, build.constant(f"{name}_shift", block.shift)], f"{name}_shifted")
+    inner = build.node("Add", [build.node("Mul", [inner, scale], f"{name}_film"), shift], f"{name}_filmed")
+    inner = build.node("Relu", [inner], f"{name}_relu")
+    inner = build.node("MatMul", [inner, build.constant(f"{name}_out", block.out)], f"{name}_res")
+    return build.node("Add", [hidden, inner], f"{name}_hidden")
+
+
+def _moves(build: _Builder, hidden: str, matrix: Float32, bound: float, name: str) -> str:
+    """bound tanh(hidden @ matrix / bound)."""
+    raw = build.node("MatMul", [hidden, build.constant(f"{name}_out", matrix / np.float32(bound))], f"{name}_raw")
+    inner = build.node("Tanh", [raw], f"{name}_tanh")
+    return build.node("Mul", [inner, build.constant(f"{name}_bound", bound)], f"{name}_moves")
+
+
+def _fade(build: _Builder, tone: str, hiss: str) -> list[str]:
+    """Towards amount 0 the tone's log magnitudes become the input's, and the noise fades out.
+
+    tone <- a tone + (1 - a) input, hiss <- hiss + log(a + 1e-4).
+    """
+    bins = build.slice("features", 0, -1, 2, "input_features")
+    scaled = build.node("Mul", [bins, build.constant("input_scale", FEATURE_SCALE)], "input_scaled")
+    seen = build.node("Add", [scaled, build.constant("input_floor", INPUT_FLOOR)], "input_log")
+    rest = build.node("Sub", [build.constant("one", 1.0), "amount"], "rest")
+    whole = build.node("Mul", [tone, "amount"], "tone_share")
+    kept = build.node("Mul", [seen, rest], "input_share")
+    faded = build.node("Add", ["amount", build.constant("least_hiss", 1e-4)], "hiss_amount")
+    return [
+        build.node("Add", [whole, kept], "tone_faded"),
+        build.node("Add", [hiss, build.node("Log", [faded], "hiss_log")], "hiss_faded"),
+    ]

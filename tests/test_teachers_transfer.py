@@ -1,5 +1,6 @@
 """Transfer in one call and between files: the content's length, the style's sound, one-line errors, whole files."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -213,6 +214,19 @@ def test_a_target_that_cannot_be_written_costs_no_work(tmp_path: Path) -> None:
     ):
         with pytest.raises(DuendeError, match=message):
             transfer_file(missing, missing, target, QUICK)
+
+
+@pytest.mark.parametrize(("module", "name"), [("librosa", "librosa"), ("matplotlib.figure", "matplotlib")])
+def test_what_is_not_installed_is_said_before_the_search(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, module: str, name: str
+) -> None:
+    soundfile.write(tmp_path / "in.wav", playing(rng), RATE)
+    monkeypatch.setitem(sys.modules, module, None)
+    told: list[Step] = []
+    config = replace(QUICK, inversion="griffin-lim" if name == "librosa" else "input-phase")
+    with pytest.raises(DuendeError, match=f"needs {name}: pip install"):
+        transfer_file(tmp_path / "in.wav", tmp_path / "in.wav", tmp_path / "out.wav", config, told.append)
+    assert told == []
 
 
 def test_the_first_part_of_a_long_file(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -1,5 +1,8 @@
 """From the magnitudes that a teacher found to a sound: Griffin-Lim as published, or with the content's own phase."""
 
+import importlib
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,18 +15,20 @@ Complex64 = npt.NDArray[np.complex64]
 _QUIETEST = np.float32(1e-9)  # magnitude under which a bin has no phase of its own and stays silent
 
 
+def load_librosa() -> Any:
+    """The module, or DuendeError where it is not installed: ask before a long search, not after it."""
+    try:
+        return importlib.import_module("librosa")
+    except ImportError as error:
+        raise DuendeError("Griffin-Lim needs librosa: pip install 'duende[train]', or invert by input-phase") from error
+
+
 def griffin_lim(magnitude: Float32, analysis: Analysis, length: int, rounds: int, seed: int) -> Float32:
     """Audio [length] from magnitudes [frames, bins] by plain Griffin-Lim (1984): random phases, no momentum.
 
     Content's phases are lost, and with them its attacks; needs librosa (extra `train`).
     """
-    try:
-        import librosa
-    except ImportError as error:
-        raise DuendeError(
-            "Griffin-Lim needs librosa: pip install 'duende[train]', or use the inversion input-phase"
-        ) from error
-    audio = librosa.griffinlim(
+    audio = load_librosa().griffinlim(
         magnitude.T,
         n_iter=rounds,
         hop_length=analysis.hop,

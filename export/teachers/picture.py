@@ -3,6 +3,7 @@
 import importlib
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,16 +17,20 @@ Float32 = npt.NDArray[np.float32]
 _TICKS_HZ = (50, 100, 200, 500, 1000, 2000, 5000, 10000)
 
 
+def load_matplotlib() -> Any:
+    """matplotlib.figure, or DuendeError where it is not installed: ask before a long search, not after it."""
+    try:
+        return importlib.import_module("matplotlib.figure")
+    except ImportError as error:
+        raise DuendeError("a picture needs matplotlib: pip install duende[plot]") from error
+
+
 def transfer_picture(sounds: Sequence[tuple[str, Float32]], history: Sequence[Step], sample_rate: int) -> bytes:
     """A PNG: both errors over the iterations, then a log-frequency spectrogram (80 dB) of each (title, mono audio).
 
     Raises DuendeError without matplotlib.
     """
-    try:
-        figure_class = importlib.import_module("matplotlib.figure").Figure
-    except ImportError as error:
-        raise DuendeError("a picture needs matplotlib: pip install duende[plot]") from error
-    figure = figure_class(figsize=(12.0, 2.6 * (1 + len(sounds))), dpi=80, layout="constrained")
+    figure = load_matplotlib().Figure(figsize=(12.0, 2.6 * (1 + len(sounds))), dpi=80, layout="constrained")
     axes = figure.subplots(1 + len(sounds), 1, squeeze=False)[:, 0]
     iterations = [step.iteration for step in history]
     for name in ("content", "style"):

@@ -16,9 +16,9 @@ from threadpoolctl import threadpool_limits
 from ... import DuendeError
 from ...presets.format import write_atomically
 from .cnn import FILTERS, TAPS, CnnObjective, FilterBank
-from .inversion import griffin_lim, with_phase_of
+from .inversion import griffin_lim, load_librosa, with_phase_of
 from .kernel import KernelObjective, span
-from .picture import transfer_picture
+from .picture import load_matplotlib, transfer_picture
 from .solve import Optimiser, Solution, Step, minimise
 from .spectra import Analysis, log_magnitudes, magnitudes, stft
 
@@ -136,6 +136,8 @@ def transfer(
     """
     config = config or TransferConfig()
     analysis, started = config.analysis, time.perf_counter()
+    if config.inversion == "griffin-lim":
+        load_librosa()
     content, style = (_used(audio, name, config) for name, audio in (("content", content), ("style", style)))
     spectrum = stft(content, analysis)
     seen, wanted = log_magnitudes(spectrum, analysis), log_magnitudes(stft(style, analysis), analysis)
@@ -202,6 +204,7 @@ def transfer_file(
     """
     config = config or TransferConfig()
     container, subtype = _checked_target(target)
+    load_matplotlib()
     rate = config.analysis.sample_rate
     played, wanted = (load_sound(path, rate, _longest_samples(config)) for path in (content, style))
     done = transfer(played, wanted, config, report)

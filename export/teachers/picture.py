@@ -35,10 +35,11 @@ def transfer_picture(sounds: Sequence[tuple[str, Float32]], history: Sequence[St
     iterations = [step.iteration for step in history]
     for name in ("content", "style"):
         axes[0].plot(iterations, [max(getattr(step, name), 1e-6) for step in history], label=name)
-    # The content's error starts at nothing where the search starts from the content.
-    largest = max(max(step.content, step.style) for step in history)
+    # The content's error starts at nothing where the search starts from the content: that point does not count.
+    largest = max(1e-5, *(max(step.content, step.style) for step in history))
+    least = min((min(step.content, step.style) for step in history[1:]), default=0.0)
     axes[0].set_yscale("log")
-    axes[0].set_ylim(max(largest * 1e-5, 1e-6), max(largest * 2.0, 1e-5))
+    axes[0].set_ylim(0.5 * max(least, 1e-5 * largest), 2.0 * largest)
     axes[0].set_xlabel("iteration")
     axes[0].set_title("errors (content times alpha)", loc="left", fontsize=11)
     axes[0].legend(loc="upper right")

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -27,6 +27,7 @@ err = Console(stderr=True, highlight=False)
 PresetOption = Annotated[str, typer.Option("--preset", "-p", help="Preset by name; `duende presets` lists them.")]
 ProviderOption = Annotated[str, typer.Option(help="cpu, cuda or tensorrt; falls back to the CPU.")]
 DEFAULT_PRESET = "cello"
+Word = TypeVar("Word", bound=str)
 
 
 def main() -> None:
@@ -248,41 +249,109 @@ def bench(
 
 @app.command()
 def forge(
-    style: Annotated[Path, typer.Argument(help="A recording of 1 to 300 s to take the style from.")],
+    recordings: Annotated[
+        list[Path], typer.Argument(metavar="STYLE...", help="Recordings of 1 to 300 s; several are one style.")
+    ],
     name: Annotated[str, typer.Option(help="Name of the new preset.")],
+    styles: Annotated[
+        bool, typer.Option("--styles", help="Each recording is a style of its own: one model of up to 8 that morph.")
+    ] = False,
     content: Annotated[Path | None, typer.Option(help="Folder with recordings of your own guitar to train on.")] = None,
-    steps: Annotated[int, typer.Option(min=1, max=20000, help="Training steps.")] = 500,
+    mode: Annotated[str, typer.Option(help="timbre: pitch stays yours; texture: rain, crowds, drones.")] = "timbre",
+    teacher: Annotated[str | None, typer.Option(help="kernel, cnn or none: learn from a teacher's sound, too.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Be ready after so many minutes; 3, 8 for several.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, max=20000, help="Train so many steps, however long.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    report: Annotated[Path | None, typer.Option(help="Folder for a report with pictures and sounds.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped forging of this name was.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Replace a preset of the same name.")] = False,
 ) -> None:
-    """Make a playable style from a recording (needs the extra `train`)."""
+    """Make a playable style from recordings (needs the extra `train`). Ctrl-C keeps the best so far."""
     try:
-        from .export.distill import DistillConfig
         from .export.distill import Progress as Step
-        from .export.forge import ForgeRequest, forge
+        from .export.forge import ForgeRequest, forge, sources
         from .export.measures import format_table
     except ImportError as error:
         raise DuendeError(f"forging needs {error.name}: pip install 'duende[train]'") from error
     from .presets.library import Library
 
+    request = ForgeRequest(
+        sources(recordings, name, apart=styles),
+        name,
+        content=content,
+        mode=_choice("--mode", mode, ("timbre", "texture")),
+        teacher=None if teacher is None else _choice("--teacher", teacher, ("none", "kernel", "cnn")),
+        minutes=minutes,
+        steps=steps,
+        device=device,
+        resume=resume,
+        report=report,
+        seed=seed,
+    )
     with _progress("forging") as bar:
-        task = bar.add_task("hearing the content", total=steps)
+        task = bar.add_task("starting", total=None)
 
-        def report(step: Step) -> None:
-            losses = step.losses
-            text = f"style {losses['gram']:.2f} x EQ, envelope {losses['envelope']:.2f} x EQ"
-            bar.update(task, completed=step.step, description=text)
+        def tell(step: Step) -> None:
+            bar.update(task, completed=step.step, total=step.steps, description=step.text)
 
-        request = ForgeRequest(style, name, content, DistillConfig(steps=steps, seed=seed))
-        forged = forge(request, Library(), force=force, report=report)
-    for title, (ours, eq) in forged.measured.items():
-        out.print(f"measured on {title}:")
-        out.print(format_table({name: ours, "matched EQ": eq}), soft_wrap=True)
-        if not ours.style_ratio < 1.0:
-            _notices(
-                [f"on {title} no nearer to the clip than a matched equaliser; clips with several notes serve better"]
-            )
-    out.print(f"{name} is ready: duende live --preset {name}", soft_wrap=True)
+        forged = forge(
+            request, Library(), force=force, report=tell, say=lambda text: bar.update(task, description=text)
+        )
+    _notices(forged.notices)
+    for style, by_judge in forged.measured.items():
+        for title, (ours, eq) in by_judge.items():
+            out.print(f"{style}, measured on {title}:")
+            out.print(format_table({name: ours, "matched EQ": eq}), soft_wrap=True)
+    if forged.report is not None:
+        out.print(f"wrote {forged.report}", soft_wrap=True)
+    out.print(f"{name} is ready ({forged.seconds:.0f} s): duende live --preset {name}", soft_wrap=True)
+
+
+@app.command()
+def transfer(
+    content: Annotated[Path, typer.Argument(help="Sound file to restyle, 1 to 120 s.")],
+    style: Annotated[Path, typer.Argument(help="Sound file to take the style from, 1 to 120 s.")],
+    target: Annotated[Path, typer.Argument(help="Sound file to write: wav, flac, aiff, ogg or mp3; a PNG beside it.")],
+    teacher: Annotated[str, typer.Option(help="cnn: random filters as published; kernel: closed form.")] = "kernel",
+    alpha: Annotated[float, typer.Option(help="Weight of the content.")] = 1e-2,
+    iterations: Annotated[int, typer.Option(help="Iterations at most.")] = 300,
+    optimiser: Annotated[str, typer.Option(help="lbfgs or adam.")] = "lbfgs",
+    start: Annotated[str, typer.Option(help="Where the search starts: noise or content.")] = "noise",
+    inversion: Annotated[str, typer.Option(help="griffin-lim, or input-phase (the content's own).")] = "griffin-lim",
+    filters: Annotated[int, typer.Option(help="Random filters; scales the kernel alike.")] = 4096,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
+) -> None:
+    """Offline style transfer between two sound files: a random network as published, or its closed form."""
+    from .export.teachers.solve import Step
+    from .export.teachers.transfer import TransferConfig, transfer_file
+
+    config = TransferConfig(
+        teacher=_choice("--teacher", teacher, ("cnn", "kernel")),
+        alpha=alpha,
+        iterations=iterations,
+        optimiser=_choice("--optimiser", optimiser, ("lbfgs", "adam")),
+        start=_choice("--start", start, ("noise", "content")),
+        inversion=_choice("--inversion", inversion, ("griffin-lim", "input-phase")),
+        filters=filters,
+        seed=seed,
+    )
+    with _progress("transferring") as bar:
+        task = bar.add_task("listening", total=iterations)
+
+        def tell(step: Step) -> None:
+            text = f"content {step.content:.1f}, style {step.style:.1f}"
+            bar.update(task, completed=step.iteration, description=text)
+
+        done = transfer_file(content, style, target, config, tell)
+    _notices(done.notices)
+    last, made = done.transferred.history[-1], done.transferred
+    out.print(
+        f"{done.sound}: {last.iteration} iterations, {made.evaluations} evaluations, {made.solve_seconds:.1f} s; "
+        f"content error {last.content:.1f}, style error {last.style:.1f}",
+        soft_wrap=True,
+    )
+    out.print(f"wrote {done.picture}", soft_wrap=True)
 
 
 @app.command()
@@ -305,6 +374,13 @@ def demo(
     out.print(_table(f"{preset}, 48 kHz, blocks of 128", ("what", "figure"), rows))
     for file in report.files:
         out.print(f"wrote {file}")
+
+
+def _choice(option: str, value: str, allowed: tuple[Word, ...]) -> Word:
+    for word in allowed:
+        if word == value:
+            return word
+    raise DuendeError(f"{option} {value!r}: choose one of {', '.join(allowed)}")
 
 
 def _values(settings: list[str] | None, **named: float | None) -> dict[str, float]:

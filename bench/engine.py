@@ -50,7 +50,6 @@ def measure(rig: Rig) -> dict[str, float]:
         "gains and mixing": Stopwatch(processor._law, "process"),
         "synthesis": Stopwatch(processor._synthesis, "process"),
         "body": Stopwatch(processor._convolvers[0], "process"),
-        "follower": Stopwatch(processor._follower, "process"),
     }
     whole = Stopwatch(chain, "process")
     samples, out = playing(RATE, (QUANTA + WARM_UP) * QUANTUM), np.zeros((QUANTUM, 1), dtype=np.float32)

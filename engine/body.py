@@ -46,6 +46,20 @@ def band_response(taps: Float64, pooling: Float32, n_fft: int) -> Float64:
     return np.asarray(np.interp(bins, np.arange(len(power)), power) @ pooling)
 
 
+def body_filters(log_magnitudes: npt.ArrayLike, top_hz: float, sample_rate: float) -> Float64:
+    """Filters [styles, AMOUNT_STEPS + 1, TAPS]: undoing the pre-emphasis at amount 0, the style at 1.
+
+    log_magnitudes: natural logs [styles, points] on a linear grid from 0 Hz to top_hz; between the two ends of the
+    amount logarithms are mixed.
+    """
+    frequency = np.arange(N_FFT // 2 + 1) * sample_rate / N_FFT
+    zero = np.exp(-2j * np.pi * frequency / sample_rate)
+    plain = -np.log(np.abs(1.0 - pre_emphasis(sample_rate) * zero))
+    amounts = np.linspace(0.0, 1.0, AMOUNT_STEPS + 1)
+    curves = [on_filter_grid(curve, top_hz, sample_rate) for curve in np.atleast_2d(np.asarray(log_magnitudes))]
+    return np.stack([[minimum_phase((1.0 - a) * plain + a * curve) for a in amounts] for curve in curves])
+
+
 class Body:
     """The filters of all styles of a model for every amount: undoing the pre-emphasis at 0, the style at 1.
 
@@ -62,17 +76,9 @@ class Body:
         pooling: Float32,
         n_fft: int,
     ) -> None:
-        curves = np.atleast_2d(np.asarray(log_magnitudes, dtype=np.float64))
-        frequency = np.arange(N_FFT // 2 + 1) * sample_rate / N_FFT
-        zero = np.exp(-2j * np.pi * frequency / sample_rate)
-        plain = -np.log(np.abs(1.0 - pre_emphasis(sample_rate) * zero))
-        amounts = np.linspace(0.0, 1.0, AMOUNT_STEPS + 1)
-        spectra, powers = [], []
-        for curve in curves:
-            full = on_filter_grid(curve, top_hz, sample_rate)
-            responses = [minimum_phase((1.0 - amount) * plain + amount * full) for amount in amounts]
-            spectra.append([partition_spectra(response, partition) for response in responses])
-            powers.append([band_response(response, pooling, n_fft) for response in responses])
+        filters = body_filters(log_magnitudes, top_hz, sample_rate)
+        spectra = [[partition_spectra(taps, partition) for taps in steps] for steps in filters]
+        powers = [[band_response(taps, pooling, n_fft) for taps in steps] for steps in filters]
         self._spectra = np.array(spectra, dtype=np.complex64)
         self._powers = np.array(powers, dtype=np.float32)
         self._scratch = np.zeros_like(self._spectra[0, 0])

@@ -3,18 +3,18 @@
 The student sees how each band moves against its own slow average, never an absolute level, and answers with
 log gains for whitened excitations. The spectrum of the style itself is added afterwards by a filter (`body.py`).
 
-With P_k,b the power of excitation k in band b of a frame, l the input's level, f its level in the frame (from P of the
-dry path, pre-emphasis undone), and S the slow averages of P and l (1.5 s, held in rests, smoothed over 0.35 octave),
-law `mixer@1` is
+With P_k,b the power of excitation k in band b of a frame, l the input's level, S the slow averages of P and l (1.5 s,
+held in rests, smoothed over 0.35 octave), and R_b the power response of the style's filter, law `mixer@2` is
 
-    shape_k,b = log sqrt(S_k,b / S_l),   g_k,b = r_k,b - clip(shape_k,b, -4.6, 9),
-    c = log f + (gamma - 1) log(l / sqrt S_l) + d - log sqrt(sum_b n_b R_b sum_k exp(2 g_k,b) P_k,b),
+    shape_k,b = log sqrt(S_k,b / S_l),   tilt_b = log sqrt(R_b / sum_b n_b R_b),
+    g_k,b = r_k,b + clip(tilt_b - shape_k,b, +-B_k) - tilt_b,
+    c = (gamma - 1) log(l / sqrt S_l) + d - log sqrt(sum_b n_b R_b sum_k exp(2 g_k,b + 2 shape_k,b)),
     gain_k,b = exp(g_k,b + c),
 
-where r, gamma and d come from the student and R_b is the power response of the style's filter: the output's level
-follows the player by construction. f and not l stands first in c, because both sides of that balance must have heard
-an attack through the same window: with the quicker l, attacks overshot. `amount` scales all logarithms
-of the dry path and c, and the other excitations linearly, so that amount 0 is the plain guitar.
+where r, gamma and d come from the student. B is 24 dB for the dry path: with r = d = 0 and gamma = 1 the way is a
+causal matched equaliser with the bounds of one, so a student starts there. Everything that balances levels is slow:
+a balance struck in every frame pulls attacks about and costs onsets. `amount` scales all logarithms of the dry path
+and c, and the other excitations linearly, so that amount 0 is the plain guitar.
 """
 
 import math
@@ -24,7 +24,6 @@ import numpy as np
 import numpy.typing as npt
 
 from .bands import Bands, erb_bands
-from .excitation import pre_emphasis
 from .smoothing import powers_of_two
 from .stft import StftSizes, windows
 
@@ -36,8 +35,8 @@ SLOW_S = 1.5
 SMOOTH_OCTAVES = 0.35
 LEVEL_FLOOR = 1e-5
 POWER_FLOOR = 1e-12
-SHAPE_RANGE = (-4.6, 9.0)
-GAIN_RANGE = (-12.0, 6.0)
+DRY_BOUND, OTHER_BOUND = 24.0 / 20.0 * math.log(10.0), 8.0
+GAIN_RANGE = (-14.0, 8.0)
 COMMON_RANGE = (-9.0, 5.0)
 FINE_BINS, GROUP = 128, 4
 
@@ -54,14 +53,12 @@ class Observation:
     features: float32 [channels, frames, features], the student's input.
     power:    float32 [channels, frames, excitations, bands].
     shape:    float32 [channels, frames, excitations, bands].
-    level:    float32 [channels, frames], log f.
     swing:    float32 [channels, frames], log(l / sqrt S_l), clipped to -6..3.
     """
 
     features: Float32
     power: Float32
     shape: Float32
-    level: Float32
     swing: Float32
 
 
@@ -82,7 +79,6 @@ class Observer:
         pooling /= (pooling * members[:, None]).sum(axis=0, keepdims=True)
         energy = float(np.sum(windows(sizes)[0] ** 2))
         self._pooling = np.ascontiguousarray(pooling / energy, dtype=np.float32)
-        self._level_weights = level_weights(bands, sizes, sample_rate).astype(np.float32)
         octaves = np.log2(bands.centres_hz)
         kernel = np.exp(-0.5 * ((octaves[:, None] - octaves[None, :]) / SMOOTH_OCTAVES) ** 2)
         self._smoothing = (kernel / kernel.sum(axis=0, keepdims=True)).astype(np.float32)
@@ -95,7 +91,6 @@ class Observer:
         shape = (channels, max_frames, excitations, count)
         self._power, self._slow, self._smooth = (np.zeros(shape, dtype=np.float32) for _ in range(3))
         self._log_slow_level = np.zeros((channels, max_frames, 1, 1), dtype=np.float32)
-        self._level = np.zeros((channels, max_frames), dtype=np.float32)
         self._swing = np.zeros((channels, max_frames), dtype=np.float32)
         self._joined = np.zeros((channels, max_frames, 2 * count), dtype=np.float32)
         # Relative levels, the same less their mean over bands, and the dry shape less its mean: one product.
@@ -161,8 +156,6 @@ class Observer:
                 np.multiply(sums, 1.0 / (weight + 1e-9), out=slow[frame])
                 log_level = math.log(now + LEVEL_FLOOR)
                 log_slow = 0.5 * math.log(total / (weight + 1e-9) + LEVEL_FLOOR**2)
-                heard = float(np.dot(power[channel, frame, 0], self._level_weights))
-                self._level[channel, frame] = 0.5 * math.log(heard + LEVEL_FLOOR**2)
                 self._log_slow_level[channel, frame] = log_slow
                 self._swing[channel, frame] = min(3.0, max(-6.0, log_level - log_slow))
             self._level_sum[channel], self._weight[channel] = total, weight
@@ -212,7 +205,7 @@ class Observer:
             band_features=features[:, :, :-1],
             swing_feature=features[:, :, -1],
             swing=self._swing[:, :frames],
-            observation=Observation(features, power, shape, self._level[:, :frames], self._swing[:, :frames]),
+            observation=Observation(features, power, shape, self._swing[:, :frames]),
         )
 
 
@@ -247,69 +240,66 @@ def band_widths(bands: Bands, sizes: StftSizes) -> Float64:
     return np.asarray(2.0 * bands.interpolation.sum(axis=1, dtype=np.float64) / sizes.analysis)
 
 
-def level_weights(bands: Bands, sizes: StftSizes, sample_rate: float) -> Float64:
-    """Weights [bands] that turn the band powers of the dry excitation into the variance of the input itself."""
-    frequency = 2.0 * np.pi * np.arange(bands.bins) / sizes.analysis
-    undone = 1.0 / np.abs(1.0 - pre_emphasis(sample_rate) * np.exp(-1j * frequency)) ** 2
-    return np.asarray(band_widths(bands, sizes) * (undone @ bands.pooling))
-
-
 class GainLaw:
-    """Gains of every excitation and bin from a student's answer; law `mixer@1`."""
+    """Gains of every excitation and bin from a student's answer; law `mixer@2`. Call `follow` first."""
 
     def __init__(self, bands: Bands, sizes: StftSizes, excitations: int, channels: int, max_frames: int) -> None:
         shape = (channels, max_frames, excitations, bands.count)
         self._bands = bands
         self._widths = band_widths(bands, sizes).astype(np.float32)
-        self._log_gain, self._energy = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
-        self._weights = np.zeros(bands.count, dtype=np.float32)
+        self._weights, self._tilt = np.zeros((2, bands.count), dtype=np.float32)
+        self._gain, self._energy = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
         self._band_energy = np.zeros((channels, max_frames, bands.count), dtype=np.float32)
         self._bins = np.zeros((channels, max_frames, excitations, bands.bins), dtype=np.float32)
         self._products = np.zeros((channels, max_frames, excitations, bands.bins), dtype=np.complex64)
         self._views = {frames: self._view(frames) for frames in powers_of_two(max_frames)}
 
+    def follow(self, response: Float32) -> None:
+        """Take over the power response R [bands] of the filter that follows."""
+        np.multiply(self._widths, response, out=self._weights)
+        np.divide(response, float(np.add.reduce(self._weights)) + POWER_FLOOR, out=self._tilt)
+        np.add(self._tilt, POWER_FLOOR, out=self._tilt)
+        np.log(self._tilt, out=self._tilt)
+        np.multiply(self._tilt, 0.5, out=self._tilt)
+
     def process(
-        self,
-        spectra: Complex64,
-        seen: Observation,
-        ratios: Float32,
-        dynamics: Float32,
-        response: Float32,
-        amount: float,
-        out: Complex64,
+        self, spectra: Complex64, seen: Observation, ratios: Float32, dynamics: Float32, amount: float, out: Complex64
     ) -> None:
         """Mix spectra [channels, excitations, frames, bins] into out [channels, frames, bins].
 
         ratios:   r [channels, frames, excitations, bands].
         dynamics: (d, gamma) [channels, frames, 2].
-        response: R [bands], power response of the filter that follows.
         """
         channels, frames = ratios.shape[:2]
         view = self._views.get(frames)
         if view is None:
             view = self._views[frames] = self._view(frames)
-        gain, energy = view.gain, view.energy
-        np.maximum(seen.shape, SHAPE_RANGE[0], out=gain)
-        np.minimum(gain, SHAPE_RANGE[1], out=gain)
-        np.subtract(ratios, gain, out=gain)
-        if amount < 1.0:
-            np.multiply(view.dry_gain, amount, out=view.dry_gain)
+        gain, energy, dry, others = view.gain, view.energy, view.dry_gain, view.other_gains
+        np.subtract(self._tilt, seen.shape, out=gain)
+        np.maximum(dry, -DRY_BOUND, out=dry)
+        np.minimum(dry, DRY_BOUND, out=dry)
+        np.maximum(others, -OTHER_BOUND, out=others)
+        np.minimum(others, OTHER_BOUND, out=others)
+        np.subtract(gain, self._tilt, out=gain)
+        np.add(gain, ratios, out=gain)
         np.maximum(gain, GAIN_RANGE[0], out=gain)
         np.minimum(gain, GAIN_RANGE[1], out=gain)
+        if amount < 1.0:
+            np.multiply(dry, amount, out=dry)
         np.exp(gain, out=gain)
         if amount < 1.0:
-            np.multiply(view.other_gains, amount, out=view.other_gains)
+            np.multiply(others, amount, out=others)
 
-        np.multiply(gain, gain, out=energy)
-        np.multiply(energy, seen.power, out=energy)
+        np.exp(seen.shape, out=energy)
+        np.multiply(energy, gain, out=energy)
+        np.multiply(energy, energy, out=energy)
         np.add.reduce(energy, axis=2, out=view.band_energy)
-        np.multiply(self._widths, response, out=self._weights)
         for channel in range(channels):
             for frame in range(frames):
                 predicted = float(np.dot(view.band_energy[channel, frame], self._weights))
                 swing, gamma = float(dynamics[channel, frame, 0]), float(dynamics[channel, frame, 1])
-                common = float(seen.level[channel, frame]) + (gamma - 1.0) * float(seen.swing[channel, frame]) + swing
-                common -= 0.5 * math.log(predicted + LEVEL_FLOOR**2) if predicted < math.inf else math.inf
+                common = (gamma - 1.0) * float(seen.swing[channel, frame]) + swing
+                common -= 0.5 * math.log(predicted + POWER_FLOOR) if predicted < math.inf else math.inf
                 common = min(COMMON_RANGE[1], max(COMMON_RANGE[0], common))
                 np.multiply(gain[channel, frame], math.exp(amount * common), out=gain[channel, frame])
 
@@ -323,7 +313,7 @@ class GainLaw:
             self._keep_top(spectra, amount, out)
 
     def _view(self, frames: int) -> "_LawViews":
-        gain = self._log_gain[:, :frames]
+        gain = self._gain[:, :frames]
         return _LawViews(
             gain=gain,
             dry_gain=gain[:, :, 0],
@@ -354,5 +344,5 @@ class _LawViews:
 
 
 def mixer_bands(sizes: StftSizes, sample_rate: float, count: int = 48) -> Bands:
-    """The bands of law `mixer@1`: ERB from 60 Hz to 18 kHz."""
+    """The bands of law `mixer@2`: ERB from 60 Hz to 18 kHz."""
     return erb_bands(sample_rate, sizes.analysis, count=count, low_hz=60.0, high_hz=18000.0)

@@ -26,7 +26,7 @@ ALLOWED_OPS = frozenset(
         "Unsqueeze",
     )
 )
-LAWS = {"mixer": "mixer@1", "texture": "texture@1"}
+LAWS = {"mixer": "mixer@2", "texture": "texture@1"}
 TEXTURE_SIZES = StftSizes(1024, 256, 128)
 SOURCES = ("tone@1", "noise@1")
 STYLE_NAME = re.compile(r"[^\s\x00-\x1f#*,/?\[\]{}]{1,63}")

@@ -1,4 +1,4 @@
-"""A distilled spectral style as a processor: excitations, short-time spectra, student, body and follower."""
+"""A distilled spectral style as a processor: excitations, short-time spectra, student and body."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,8 +7,6 @@ from .. import DuendeError
 from .body import TAPS, Body
 from .convolver import Convolver
 from .excitation import Excitations
-from .follower import Follower
-from .history import History
 from .mixer import GainLaw, Observer, mixer_bands
 from .model import Model
 from .processor import Processor, StreamSpec
@@ -61,12 +59,9 @@ class SpectralProcessor:
         self._mix_style = np.zeros(len(model.styles), dtype=np.float32)
         self._settle()
         self._convolvers = [Convolver(self._body.spectra) for _ in range(channels)]
-        self._follower = Follower(sizes.hop, channels)
         self._input = np.zeros((channels, largest * sizes.hop), dtype=np.float32)
         self._spectra = np.zeros((channels, largest, sizes.bins), dtype=np.complex64)
         self._wet = np.zeros((channels, largest * sizes.hop), dtype=np.float32)
-        self._aligned = History(channels, sizes.hop, largest * sizes.hop)
-        self._swing = np.zeros((channels, largest + 1), dtype=np.float32)
 
     def process(self, block: Float32, out: Float32) -> None:
         if self._settle():
@@ -84,9 +79,6 @@ class SpectralProcessor:
             part.reset()
         for convolver in self._convolvers:
             convolver.reset()
-        self._follower.reset()
-        self._aligned.reset()
-        self._swing.fill(0.0)
 
     def adopt(self, predecessor: Processor, lag_samples: int) -> None:
         if isinstance(predecessor, SpectralProcessor):
@@ -113,6 +105,7 @@ class SpectralProcessor:
         self._stream.style[:] = style
         self._stream.amount[0] = amount
         self._body.set(style, amount)
+        self._law.follow(self._body.band_power)
         return True
 
     def _advance(self, block: Float32, out: Float32, frames: int) -> None:
@@ -127,18 +120,8 @@ class SpectralProcessor:
         stream = self._stream
         stream.features[frames][:] = seen.features
         stream.run(frames)
-        dynamics = stream.dynamics[frames]
-        self._law.process(analysed, seen, stream.ratios[frames], dynamics, self._body.band_power, self._amount, spectra)
+        self._law.process(analysed, seen, stream.ratios[frames], stream.dynamics[frames], self._amount, spectra)
         self._synthesis.process(spectra, wet)
         for channel, convolver in enumerate(self._convolvers):
             convolver.process(wet[channel], wet[channel])
-
-        # The follower compares what leaves now with the input one hop ago.
-        swing = self._swing[:, : frames + 1]
-        np.subtract(dynamics[:, :, 1], 1.0, out=swing[:, 1:])
-        np.multiply(swing[:, 1:], seen.swing, out=swing[:, 1:])
-        self._aligned.push(samples)
-        aligned = self._aligned.last(size, skip=self.sizes.hop)
-        self._follower.process(aligned, swing[:, :-1], self._amount, wet)
-        self._swing[:, 0] = swing[:, frames]
         out.T[:] = wet

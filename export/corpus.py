@@ -284,9 +284,11 @@ def _in_a_room(audio: Float32, sample_rate: float, rng: np.random.Generator) -> 
 def augment(audio: Float32, sample_rate: float, rng: np.random.Generator) -> Float32:
     """Another pick-up, cable, amplifier, room and volume for audio [samples]: float32, as long, finite.
 
-    Equaliser (80 %), comb (40 %), soft clipping (30 %), slow compression or expansion (30 %), room (30 %), noise
-    floor of -95..-45 dBFS under an RMS of -20 dBFS, then -20..+6 dB of level.
+    Polarity (50 %), equaliser (80 %), comb (40 %), soft clipping (30 %), slow compression or expansion (30 %), room
+    (30 %), noise floor of -95..-45 dBFS under an RMS of -20 dBFS, then -20..+6 dB of level.
     """
+    if rng.random() < 0.5:
+        audio = -audio
     if rng.random() < 0.8:
         audio = _equalised(audio, sample_rate, rng)
     if rng.random() < 0.4:
@@ -350,17 +352,16 @@ def content_pieces(
     run_in_seconds: float,
     sample_rate: float = 48000,
     seed: int = 0,
-    folder: str | Path | None = None,
+    recordings: Sequence[Float32] = (),
 ) -> Float32:
     """The content to train on: float32 [count, (run_in_seconds + seconds) * sample_rate].
 
     The first run_in_seconds of a piece let slow levels settle; in 12 % of the pieces they are silent, a cold
-    start. With a folder of recordings, 70 % of the sources are cut from those. Depends on the arguments and the
-    recordings alone, not on the number of processors. Raises `DuendeError` as `load_folder` does.
+    start. With recordings [samples], 70 % of the sources are cut from those. Depends on the arguments alone, not on the
+    number of processors.
     """
     if count < 1 or seconds <= 0.0 or run_in_seconds < 0.0:
         raise ValueError(f"{count} pieces of {seconds} s after {run_in_seconds} s: give at least one, longer than 0 s")
-    recordings = load_folder(folder, sample_rate) if folder is not None else []
     seeds = np.random.SeedSequence(seed).spawn(count)
     workers = min(_WORKERS, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:

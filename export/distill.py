@@ -1,53 +1,61 @@
-"""Distillation of one style: from a recording to the weights of a student, its body and what was reached."""
+"""Distillation: from recordings of one style, or of several that morph, to the weights of a student."""
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..engine.follower import STRENGTH
 from ..engine.mixer import mixer_bands
 from ..engine.stft import DEFAULT_SIZES, StftSizes
+from .checkpoint import Checkpoint
 from .content import batch, hear_all
-from .losses import LossWeights, OnsetGuard, PitchGuard, Tonality, correlation, log_level
-from .measures import matched_eq
-from .statistics import (
-    BandEnvelopes,
-    LogSpectrogram,
-    envelope_distance,
-    gram_distance,
-    normalise_level,
-    random_filters,
-    zone_grams,
+from .losses import (
+    BandLevels,
+    LossWeights,
+    PitchGuard,
+    Tonality,
+    correlation,
+    flux,
+    level_distance,
+    log_level,
+    onset_loss,
 )
-from .student import Heard, Renderer, Student, StudentConfig
+from .statistics import normalise_level
+from .student import Heard, Renderer, Setting, Student, StudentConfig
+from .style import BODY_TOP_HZ, StyleClip, StyleStatistics, content_bands, style_body
 
 Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
 
-BODY_POINTS = 2049
-BODY_TOP_HZ = 24000.0
-BODY_FLOOR_DB = -110.0
 EQ_PIECES = 8
+VALIDATION_PIECES = 4
+# The body starts from silence: what it needs to fill is not judged.
+COLD_SAMPLES = 6144
+STYLE_GOAL = 0.15
 
 
 @dataclass(frozen=True)
 class DistillConfig:
     """How to distil.
 
-    excitations: what the student mixes from.
+    excitations:  what the student mixes from.
     body_octaves: smoothing of the body's spectrum; 0 copies every line of the clip, which imprints its pitches.
     seconds, run_in_seconds: length of a training piece, and of what warms up its slow averages.
+    amount:       what presets are played at: where the whole style is asked for, and nothing more beyond. Below 1,
+        because half of what the last fifth of the way gains in timbre is lost in pitch.
+    at_amount:    share of the pieces that are played there; the others anywhere from 0 to 1.
+    corners:      share of the pieces that are played in one style alone, where there are several.
     """
 
     sample_rate: int = 48000
     sizes: StftSizes = DEFAULT_SIZES
-    excitations: tuple[str, ...] = ("dry@1", "noise@1", "hard@1", "rect@1")
+    excitations: tuple[str, ...] = ("dry@1", "noise@1")
     pieces: int = 64
     seconds: float = 3.2
     run_in_seconds: float = 3.0
@@ -58,239 +66,420 @@ class DistillConfig:
     average: float = 0.98
     body_octaves: float = 0.12
     filter_banks: int = 24
+    amount: float = 0.75
+    at_amount: float = 0.65
+    corners: float = 0.6
+    check_every: int = 50
     seed: int = 1
     weights: LossWeights = field(default_factory=LossWeights)
 
 
 @dataclass
 class Distilled:
-    """A student (averaged weights), its body [points] and the course of the training."""
+    """A student, its bodies [styles, points], the course of the training and what was kept of it.
+
+    history: losses of every step; step: the one whose averaged weights were the best on content not trained on;
+    ratios: their (style distance, envelope error) there, in units of the matched equaliser's; complete: not stopped.
+    """
 
     student: Student
-    body: Float32
+    bodies: Float32
     history: list[dict[str, float]]
     seconds: float
+    step: int
+    ratios: tuple[float, float]
+    complete: bool
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Told after every step: losses by name, steps done and in all, seconds so far."""
+    """Told after every step: losses by name, steps done and in all (as far as can be foreseen), seconds so far."""
 
     step: int
     steps: int
     losses: dict[str, float]
     seconds: float
 
-
-def style_body(clip: Float32, sample_rate: int, octaves: float) -> Float32:
-    """Natural-log magnitude [BODY_POINTS] of a clip's long-term spectrum up to BODY_TOP_HZ, mean power 1.
-
-    Smoothed by a Gaussian of `octaves`, flat above 18 kHz, floor -110 dB under the peak.
-    """
-    n_fft = 4096
-    window = np.hanning(n_fft + 1)[:-1]
-    padded = np.pad(clip.astype(np.float64), (0, max(0, n_fft - len(clip))))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[:: n_fft // 4]
-    power = np.mean(np.abs(np.fft.rfft(frames * window, axis=1)) ** 2, axis=0)
-    hz = np.arange(n_fft // 2 + 1) * sample_rate / n_fft
-    if octaves > 0.0:
-        smooth = np.empty_like(power)
-        for index, centre in enumerate(hz):
-            width = max(octaves * 0.7 * centre, 0.5 * hz[1])
-            low, high = np.searchsorted(hz, (centre - 4 * width, centre + 4 * width))
-            near = slice(max(0, low - 1), high + 1)
-            kernel = np.exp(-0.5 * ((hz[near] - centre) / width) ** 2)
-            smooth[index] = (kernel * power[near]).sum() / kernel.sum()
-        power = smooth
-    power = np.maximum(power, power.max() * 10.0 ** (BODY_FLOOR_DB / 10.0))
-    grid = np.linspace(0.0, BODY_TOP_HZ, BODY_POINTS)
-    curve = np.interp(np.minimum(grid, 18000.0), hz, 0.5 * np.log(power))
-    curve -= 0.5 * np.log(np.mean(np.exp(2.0 * curve)))
-    return np.asarray(curve, dtype=np.float32)
+    @property
+    def text(self) -> str:
+        """Where the training stands, in a few words."""
+        named = (("gram", "style"), ("envelope", "envelope"))
+        parts = [f"{words} {self.losses[name]:.2f}" for name, words in named if name in self.losses]
+        return "training: " + ", ".join(parts)
 
 
-class _Style:
-    """Statistics of the clip that the output is held against."""
+@dataclass
+class _Known:
+    """What the guards need to know about the input of every piece, computed once; rows by piece."""
 
-    def __init__(self, clip: Float32, config: DistillConfig) -> None:
-        self._spectrogram = LogSpectrogram()
-        self._envelopes = BandEnvelopes(config.sample_rate)
-        self._filters = [random_filters(1000 + 100 * config.seed + index) for index in range(config.filter_banks)]
-        self._tonality = Tonality(config.sample_rate)
-        with torch.no_grad():
-            rows = normalise_level(torch.from_numpy(clip)[None])
-            spectrogram = self._spectrogram(rows)
-            self._grams = [zone_grams(spectrogram, bank)[0] for bank in self._filters]
-            self._target = self._envelopes(rows)[0]
-            self.tonality = self._tonality(rows)[0].clamp(0.0, 1.0)
-
-    def distances(self, audio: Tensor, bank: int) -> tuple[Tensor, Tensor]:
-        """Gram distance with one filter bank and envelope error, means over the batch; audio at RMS 0.1."""
-        grams = zone_grams(self._spectrogram(audio), self._filters[bank])
-        return gram_distance(grams, self._grams[bank]).mean(), envelope_distance(
-            self._envelopes(audio), self._target
-        ).mean()
-
-    def tonality_of(self, audio: Tensor) -> Tensor:
-        return torch.as_tensor(self._tonality(audio))
+    notes: Tensor
+    note_weight: Tensor
+    levels: Tensor
+    flux: Tensor
+    loudness: Tensor
+    tonality: Tensor
 
 
 class Distiller:
     """Trains students on one pool of content; the pool is heard once and serves every style."""
 
-    def __init__(self, content: Sequence[Float32], config: DistillConfig) -> None:
-        self.config = config
+    def __init__(self, content: Sequence[Float32], config: DistillConfig, device: str = "cpu") -> None:
+        if len(content) <= VALIDATION_PIECES:
+            raise ValueError(f"{len(content)} pieces of content: more than {VALIDATION_PIECES} are needed")
+        self.config, self.device = config, torch.device(device)
         hop = config.sizes.hop
-        student = StudentConfig(config.excitations)
         self._run_in = round(config.run_in_seconds * config.sample_rate) // hop * hop
-        past = student.receptive_field - 1
+        self._past = past = StudentConfig(config.excitations).receptive_field - 1
         if self._run_in < past * hop:
             raise ValueError(f"run_in_seconds {config.run_in_seconds:g} is shorter than the student's memory")
-        self._past = past
-        # The body and the follower start from silence: what they need to fill is not judged.
-        self._cold = 6144
-        self._pieces = hear_all(
-            content, float(config.sample_rate), config.sizes, self._run_in, past, config.excitations
-        )
-        bands = mixer_bands(config.sizes, float(config.sample_rate))
-        self._bands = bands
-        self._pitch = PitchGuard(config.sample_rate)
-        self._onset = OnsetGuard(np.ascontiguousarray(bands.pooling))
+        rate = float(config.sample_rate)
+        self._pieces = hear_all(content, rate, config.sizes, self._run_in, past, config.excitations)
+        self._bands = mixer_bands(config.sizes, rate)
+        self._pitch = PitchGuard(config.sample_rate).to(self.device)
+        self._band_levels = BandLevels(content_bands(config.sample_rate)).to(self.device)
+        tonality = Tonality(config.sample_rate).to(self.device)
         with torch.no_grad():
-            audio = torch.stack([piece.audio[self._cold :] for piece in self._pieces])
+            audio = torch.stack([piece.audio[COLD_SAMPLES:] for piece in self._pieces]).to(self.device)
             audio = normalise_level(audio)
-            self._input = audio
-            self._notes = self._pitch.notes(audio)
-            self._note_weight = self._pitch.weight(audio)
-            self._flux = self._onset.flux(audio)
-            self._level = log_level(audio)
-            self._tonality = Tonality(config.sample_rate)(audio).clamp(0.0, 1.0)
+            levels = self._band_levels(audio)
+            self._known = _Known(
+                notes=self._pitch.notes(audio),
+                note_weight=self._pitch.weight(audio),
+                levels=levels,
+                flux=flux(levels),
+                loudness=log_level(audio),
+                tonality=tonality(audio).clamp(0.0, 1.0),
+            )
 
-    def distil(self, clip: Float32, report: Callable[[Progress], None] | None = None) -> Distilled:
-        """Train one student for a clip [samples] at config.sample_rate."""
-        config, weights = self.config, self.config.weights
-        started = time.perf_counter()
+    @property
+    def audio(self) -> list[Float32]:
+        """The input [samples] of every piece as the output will be aligned to it, for a teacher to work on."""
+        return [piece.audio.numpy() for piece in self._pieces]
+
+    def distil(
+        self,
+        styles: Sequence[StyleClip],
+        report: Callable[[Progress], None] | None = None,
+        *,
+        targets: Sequence[Sequence[Float32]] | None = None,
+        seconds: float = math.inf,
+        checkpoint: Checkpoint | None = None,
+    ) -> Distilled:
+        """Train one student for one style, or for several that morph.
+
+        targets: for each style a teacher's sound [samples] of the first pieces of `audio`, or None.
+        seconds: end the training after so long, the learning rate brought down in time; else after config.steps.
+        checkpoint: where to keep the state between checks, and to go on from where one of the same work is found.
+        KeyboardInterrupt ends the training early; the best weights so far are returned all the same.
+        """
+        return _Training(self, styles, targets, seconds, checkpoint).run(report)
+
+
+class _Training:
+    """One run of `Distiller.distil`."""
+
+    def __init__(
+        self,
+        pool: Distiller,
+        styles: Sequence[StyleClip],
+        targets: Sequence[Sequence[Float32] | None] | None,
+        seconds: float,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        config, device = pool.config, pool.device
+        self._pool, self._config, self._device, self._seconds = pool, config, device, seconds
+        self._started = time.perf_counter()
         torch.manual_seed(config.seed)
-        generator = np.random.default_rng(config.seed)
-        style = _Style(clip, config)
-        body = style_body(clip, config.sample_rate, config.body_octaves)
-        renderer = Renderer(self._bands, config.sizes, config.sample_rate, body, BODY_TOP_HZ)
-        eq_gram, eq_envelope = self._eq_distances(clip, style)
-        student = Student(StudentConfig(config.excitations))
-        averaged = torch.optim.swa_utils.AveragedModel(
-            student, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.average)
+        self._generator = np.random.default_rng(config.seed)
+        self._styles = [
+            StyleStatistics(style.audio, config.sample_rate, config.filter_banks, 1 + config.seed, device)
+            for style in styles
+        ]
+        for style in self._styles:
+            style.relate_to_eq([piece.audio.numpy() for piece in pool._pieces[-EQ_PIECES:]], COLD_SAMPLES)
+        self._bodies = np.stack([style_body(style.audio, config.sample_rate, config.body_octaves) for style in styles])
+        rate = float(config.sample_rate)
+        self._renderer = Renderer(pool._bands, config.sizes, rate, self._bodies, BODY_TOP_HZ).to(device)
+        self._targets = self._target_levels(targets)
+        self._student = Student(StudentConfig(config.excitations, styles=len(styles))).to(device)
+        self._averaged = torch.optim.swa_utils.AveragedModel(
+            self._student, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.average)
         )
-        slow = [p for name, p in student.named_parameters() if name not in ("base", "gamma_raw")]
-        quick = [student.base, student.gamma_raw]
-        optimiser = torch.optim.Adam(
-            [{"params": slow, "scale": 1.0}, {"params": quick, "scale": 5.0}],
+        slow = [p for name, p in self._student.named_parameters() if name not in ("base", "gamma_raw")]
+        self._optimiser = torch.optim.Adam(
+            [{"params": slow, "scale": 1.0}, {"params": [self._student.base, self._student.gamma_raw], "scale": 5.0}],
             lr=config.learning_rate,
             betas=(0.9, 0.98),
         )
-        order: list[int] = []
-        history = []
-        for step in range(config.steps):
-            rate = _schedule(step, config) * config.learning_rate
-            for group in optimiser.param_groups:
-                group["lr"] = rate * group["scale"]
-            while len(order) < config.batch:
-                order += list(generator.permutation(len(self._pieces)))
-            chosen, order = order[: config.batch], order[config.batch :]
-            heard = batch([self._pieces[index] for index in chosen])
-            terms = self._terms(student, renderer, style, heard, chosen, step % config.filter_banks)
-            gram, envelope = terms["gram"] / eq_gram, terms["envelope"] / eq_envelope
-            scaled = {
-                **terms,
-                "gram": torch.sqrt(torch.relu(gram - 0.15) + 0.03),
-                "envelope": torch.relu(envelope - 0.15),
-            }
-            total = sum((getattr(weights, name) * term for name, term in scaled.items()), start=torch.zeros(()))
-            optimiser.zero_grad(set_to_none=True)
-            total.backward()
-            torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-            optimiser.step()
-            averaged.update_parameters(student)
-            losses = {name: float(term.detach()) for name, term in terms.items()}
-            losses |= {
-                "gram": float(gram.detach()),
-                "envelope": float(envelope.detach()),
-                "total": float(total.detach()),
-            }
-            history.append(losses)
-            if report is not None:
-                report(Progress(step + 1, config.steps, losses, time.perf_counter() - started))
-        best = averaged.module
-        assert isinstance(best, Student)
-        self._calibrate(best, renderer)
-        return Distilled(best, body, history, time.perf_counter() - started)
+        self._history: list[dict[str, float]] = []
+        self._best: tuple[float, int, tuple[float, float], dict[str, Tensor]] | None = None
+        self._order: list[int] = []
+        self._checkpoint, self._spent = checkpoint, 0.0
+        self._work = _fingerprint(config, styles)
 
-    def _terms(
-        self, student: Student, renderer: Renderer, style: _Style, heard: Heard, chosen: Sequence[int], bank: int
-    ) -> dict[str, Tensor]:
-        """Every loss term, unweighted, for one batch."""
-        config = self.config
-        ratios, dynamics = student(heard.features, torch.ones(1))
-        ratios, dynamics = ratios[:, self._past :], dynamics[:, self._past :]
-        gains, energy = renderer.gains(heard, ratios, dynamics)
-        output = normalise_level(renderer(heard, gains, dynamics)[:, self._cold :])
-        gram, envelope = style.distances(output, bank)
-        index = torch.as_tensor(np.asarray(chosen))
-        wanted = torch.minimum(style.tonality, self._tonality[index])
+    def run(self, report: Callable[[Progress], None] | None) -> Distilled:
+        complete = False
+        step = self._resume()
+        try:
+            if step == 0:
+                self._check(0)
+            while step < self._config.steps and self._elapsed() < self._seconds:
+                losses = self._step(step)
+                step += 1
+                self._history.append(losses)
+                if step % self._config.check_every == 0:
+                    self._check(step)
+                if report is not None:
+                    report(Progress(step, self._foreseen(step), losses, self._elapsed()))
+            if step % self._config.check_every:
+                self._check(step)
+            complete = True
+        except KeyboardInterrupt:
+            if self._best is None:
+                raise
+        assert self._best is not None
+        _, best_step, ratios, weights = self._best
+        student = Student(self._student.config)
+        student.load_state_dict({name: value.cpu() for name, value in weights.items()})
+        self._calibrate(student.to(self._device))
+        if complete and self._checkpoint is not None:
+            self._checkpoint.remove()
+        return Distilled(student.cpu(), self._bodies, self._history, self._elapsed(), best_step, ratios, complete)
+
+    def _elapsed(self) -> float:
+        return self._spent + time.perf_counter() - self._started
+
+    def _foreseen(self, step: int) -> int:
+        """How many steps there will be, as it looks now."""
+        if math.isinf(self._seconds):
+            return self._config.steps
+        return max(step, min(self._config.steps, int(step * self._seconds / self._elapsed())))
+
+    def _step(self, step: int) -> dict[str, float]:
+        config = self._config
+        share = max(step / config.steps, min(1.0, self._elapsed() / self._seconds))
+        rate = config.learning_rate * min((step + 1) / config.warm_up, 0.03 + 0.485 * (1.0 + math.cos(math.pi * share)))
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate * group["scale"]
+        training = len(self._pool._pieces) - VALIDATION_PIECES
+        while len(self._order) < config.batch:
+            self._order += list(self._generator.permutation(training))
+        chosen, self._order = self._order[: config.batch], self._order[config.batch :]
+        terms = self._terms(self._student, chosen, self._draw(len(chosen)), step % config.filter_banks)
+        total = self._total(terms)
+        self._optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(self._student.parameters(), 1.0)
+        self._optimiser.step()
+        self._averaged.update_parameters(self._student)
+        return {name: float(term.detach().mean()) for name, term in terms.items()} | {"total": float(total.detach())}
+
+    def _draw(self, count: int) -> Setting:
+        """Random styles and amounts for a batch."""
+        styles = len(self._styles)
+        mixes = np.zeros((count, styles), dtype=np.float32)
+        for row in mixes:
+            if styles == 1 or self._generator.random() < self._config.corners:
+                row[self._generator.integers(styles)] = 1.0
+            elif self._generator.random() < 0.7:
+                pair = self._generator.choice(styles, 2, replace=False)
+                row[pair[0]] = self._generator.random()
+                row[pair[1]] = 1.0 - row[pair[0]]
+            else:
+                row[:] = self._generator.dirichlet(np.ones(styles))
+        at = self._generator.random(count) < self._config.at_amount
+        amounts = np.where(at, self._config.amount, self._generator.random(count))
+        return self._setting(mixes, amounts)
+
+    def _setting(self, mixes: npt.ArrayLike, amounts: npt.ArrayLike) -> Setting:
+        style = torch.as_tensor(np.asarray(mixes, dtype=np.float32), device=self._device)
+        amount = torch.as_tensor(np.asarray(amounts, dtype=np.float32), device=self._device)
+        return self._renderer.setting(style, amount)
+
+    def _play(self, student: Student, heard: Heard, setting: Setting) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Sound, log ratios, gains' power and dynamics for a batch."""
+        past = self._pool._past
+        ratios, dynamics = student(heard.features, setting.style, setting.amount)
+        ratios, dynamics = ratios[:, past:], dynamics[:, past:]
+        gains, energy = self._renderer.gains(heard, setting, ratios, dynamics)
+        return self._renderer(heard, setting, gains), ratios, energy, dynamics
+
+    def _terms(self, student: Student, chosen: Sequence[int], setting: Setting, bank: int) -> dict[str, Tensor]:
+        """Every loss term, unweighted, for each piece of a batch."""
+        pool, known = self._pool, self._pool._known
+        heard = batch([pool._pieces[index] for index in chosen]).to(self._device)
+        sound, ratios, energy, _ = self._play(student, heard, setting)
+        output = normalise_level(sound[:, COLD_SAMPLES:])
+        index = torch.as_tensor(np.asarray(chosen), device=self._device)
+        mix = setting.style
+        # The styles' share of the loss grows with the amount: the student learns to do as much as is asked for.
+        asked = (setting.amount / self._config.amount).clamp(max=1.0)
+
+        gram, envelope, steadiness = self._style_terms(output, mix, bank)
+        wanted = torch.minimum(steadiness, known.tonality[index])
+        levels = pool._band_levels(output)
         share = energy / (energy.sum(dim=2, keepdim=True) + 1e-12)
-        noise = share[:, :, config.excitations.index("noise@1")].mean() * style.tonality.mean() ** 2
-        power = (energy.sum(dim=2).mean(dim=1) + 1e-9) * renderer.response
-        steps_over_bands = (ratios[..., 1:] - ratios[..., :-1]).square().mean()
-        steps_over_time = (ratios[:, 1:] - ratios[:, :-1]).square().mean()
-        movement = ratios.var(dim=1).mean()
-        return {
+        noise = share[:, :, self._config.excitations.index("noise@1")].mean(dim=(1, 2)) * steadiness.mean(dim=1) ** 2
+        moves = ratios - (mix @ student.base).unflatten(-1, ratios.shape[2:])[:, None]
+        over_bands = (moves[..., 1:] - moves[..., :-1]).square().mean(dim=(1, 2, 3))
+        over_time = (ratios[:, 1:] - ratios[:, :-1]).square().mean(dim=(1, 2, 3))
+        terms = {
             "gram": gram,
             "envelope": envelope,
-            "chroma": self._pitch(self._notes[index], self._note_weight[index], output),
-            "onset": self._onset(self._flux[index], output),
-            "loudness": torch.relu(0.95 - correlation(self._level[index], log_level(output))).mean(),
-            "tonality": torch.relu(wanted - style.tonality_of(output)).mean(),
-            "spectrum": _flatness(power, renderer.response),
+            "identity": (1.0 - asked) * level_distance(levels, known.levels[index]),
+            "chroma": pool._pitch(known.notes[index], known.note_weight[index], output),
+            "onset": onset_loss(known.flux[index], flux(levels)),
+            "loudness": torch.relu(0.95 - correlation(known.loudness[index], log_level(output))),
+            "tonality": torch.relu(wanted - self._styles[0].tonality_of(output)).mean(dim=1),
             "noise": noise,
-            "roughness": steps_over_bands + 4.0 * steps_over_time,
-            "movement": movement,
+            "roughness": over_bands + 4.0 * over_time,
+            "movement": ratios.var(dim=1).mean(dim=(1, 2)),
         }
+        target = self._target_term(chosen, levels, mix)
+        if target is not None:
+            terms["target"] = asked * target
+        return terms | {"asked": asked}
+
+    def _style_terms(self, output: Tensor, mix: Tensor, bank: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Gram and envelope ratios [batch] and tonality [batch, zones] for mixes of styles [batch, styles]."""
+        gram, envelope = torch.zeros_like(mix[:, 0]), torch.zeros_like(mix[:, 0])
+        steadiness = torch.stack([style.tonality for style in self._styles])
+        for number, style in enumerate(self._styles):
+            rows = torch.nonzero(mix[:, number] > 0.0)[:, 0]
+            if len(rows):
+                one_gram, one_envelope = style.ratios(output[rows], bank)
+                gram = gram.index_add(0, rows, mix[rows, number] * one_gram)
+                envelope = envelope.index_add(0, rows, mix[rows, number] * one_envelope)
+        return gram, envelope, mix @ steadiness
+
+    def _total(self, terms: dict[str, Tensor]) -> Tensor:
+        weights, asked = self._config.weights, terms["asked"]
+        scaled = {name: term for name, term in terms.items() if name != "asked"} | {
+            "gram": asked * torch.sqrt(torch.relu(terms["gram"] - STYLE_GOAL) + 0.03),
+            "envelope": asked * torch.relu(terms["envelope"] - STYLE_GOAL),
+        }
+        return torch.stack([getattr(weights, name) * term.mean() for name, term in scaled.items()]).sum()
+
+    def _target_levels(self, targets: Sequence[Sequence[Float32] | None] | None) -> list[Tensor | None]:
+        """Band levels [pieces, frames, bands] of the teacher's sounds, for every style that has some."""
+        found: list[Tensor | None] = []
+        for sounds in targets or [None] * len(self._styles):
+            if sounds is None:
+                found.append(None)
+                continue
+            audio = torch.from_numpy(np.stack([sound[COLD_SAMPLES:] for sound in sounds])).to(self._device)
+            with torch.no_grad():
+                found.append(self._pool._band_levels(normalise_level(audio)))
+        return found
+
+    def _target_term(self, chosen: Sequence[int], levels: Tensor, mix: Tensor) -> Tensor | None:
+        """Distance [batch] from the teacher's sound of the same piece in the same style, 0 where there is none."""
+        if all(one is None for one in self._targets):
+            return None
+        rows = []
+        for row, piece in enumerate(chosen):
+            distance = torch.zeros((), device=self._device)
+            for number, sounds in enumerate(self._targets):
+                if sounds is not None and piece < len(sounds) and float(mix[row, number]) > 0.0:
+                    one = level_distance(levels[row : row + 1], sounds[piece : piece + 1])[0]
+                    distance = distance + mix[row, number] * one
+            rows.append(distance)
+        return torch.stack(rows)
 
     @torch.no_grad()
-    def _calibrate(self, student: Student, renderer: Renderer) -> None:
-        """Set the student's level so that on the content its output has the input's RMS."""
-        for _ in range(2):
-            excess = []
-            for piece in self._pieces[: 2 * EQ_PIECES]:
-                heard = batch([piece])
-                ratios, dynamics = student(heard.features, torch.ones(1))
-                ratios, dynamics = ratios[:, self._past :], dynamics[:, self._past :]
-                output = renderer(heard, renderer.gains(heard, ratios, dynamics)[0], dynamics)
-                levels = [part[:, self._cold :].square().mean() + 1e-12 for part in (output, heard.aligned)]
-                excess.append(0.5 * float(torch.log(levels[0] / levels[1])))
-            # The follower undoes a part of every change of level.
-            student.level -= float(np.mean(excess)) / (1.0 - STRENGTH)
+    def _check(self, step: int) -> None:
+        """Judge the averaged weights on content that is not trained on, and keep them if they are the best so far."""
+        student = self._averaged.module
+        assert isinstance(student, Student)
+        last = len(self._pool._pieces)
+        totals, grams, envelopes = [], [], []
+        for number in range(len(self._styles)):
+            mixes = np.zeros((1, len(self._styles)))
+            mixes[:, number] = 1.0
+            for piece in range(last - VALIDATION_PIECES, last):
+                terms = self._terms(
+                    student, [piece], self._setting(mixes, [self._config.amount]), piece % self._config.filter_banks
+                )
+                terms.pop("target", None)
+                totals.append(float(self._total(terms)))
+                grams.append(float(terms["gram"]))
+                envelopes.append(float(terms["envelope"]))
+        score = float(np.mean(totals))
+        if self._best is None or score < self._best[0]:
+            weights = {name: value.detach().clone() for name, value in student.state_dict().items()}
+            self._best = (score, step, (float(np.mean(grams)), float(np.mean(envelopes))), weights)
+        if self._checkpoint is not None and step:
+            self._save(step)
 
     @torch.no_grad()
-    def _eq_distances(self, clip: Float32, style: _Style) -> tuple[float, float]:
-        """Mean style distances of the matched EQ on some of the content."""
-        found = []
-        for piece in self._pieces[:EQ_PIECES]:
-            audio = matched_eq(piece.audio.numpy(), clip, self.config.sample_rate)
-            output = normalise_level(torch.from_numpy(audio)[None, self._cold :])
-            found.append([float(value) for value in style.distances(output, 0)])
-        gram, envelope = np.mean(found, axis=0)
-        return float(gram) + 1e-6, float(envelope) + 1e-6
+    def _calibrate(self, student: Student) -> None:
+        """Set the level of every style so that on the content its output has the input's RMS."""
+        for number in range(len(self._styles)):
+            mixes = np.zeros((1, len(self._styles)))
+            mixes[:, number] = 1.0
+            setting = self._setting(mixes, [self._config.amount])
+            for _ in range(2):
+                excess = []
+                for piece in self._pool._pieces[: 2 * EQ_PIECES]:
+                    heard = batch([piece]).to(self._device)
+                    output = self._play(student, heard, setting)[0]
+                    levels = [part[:, COLD_SAMPLES:].square().mean() + 1e-12 for part in (output, heard.aligned)]
+                    excess.append(0.5 * float(torch.log(levels[0] / levels[1])))
+                student.level[number] -= float(np.mean(excess))
+
+    def _save(self, step: int) -> None:
+        assert self._checkpoint is not None
+        assert self._best is not None
+        score, best_step, ratios, best = self._best
+        arrays = {f"student/{name}": value for name, value in self._student.state_dict().items()}
+        arrays |= {f"averaged/{name}": value for name, value in self._averaged.state_dict().items()}
+        arrays |= {f"best/{name}": value for name, value in best.items()}
+        for number, state in self._optimiser.state_dict()["state"].items():
+            arrays |= {f"optimiser/{number}/{name}": torch.as_tensor(value) for name, value in state.items()}
+        notes = {
+            "work": self._work,
+            "step": step,
+            "best": [score, best_step, *ratios],
+            "history": self._history,
+            "order": [int(index) for index in self._order],
+            "generator": self._generator.bit_generator.state,
+            "seconds": self._elapsed(),
+        }
+        self._checkpoint.write({name: value.cpu().numpy() for name, value in arrays.items()}, notes)
+
+    def _resume(self) -> int:
+        """Go on from the checkpoint if there is one of the same work; the step to go on from."""
+        found = self._checkpoint.read(self._work) if self._checkpoint is not None else None
+        if found is None:
+            return 0
+        arrays, notes = found
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {
+                name.removeprefix(prefix): torch.from_numpy(value).to(self._device)
+                for name, value in arrays.items()
+                if name.startswith(prefix)
+            }
+
+        self._student.load_state_dict(part("student/"))
+        self._averaged.load_state_dict(part("averaged/"))
+        state = self._optimiser.state_dict()
+        for name, value in part("optimiser/").items():
+            number, _, key = name.partition("/")
+            state["state"].setdefault(int(number), {})[key] = value
+        self._optimiser.load_state_dict(state)
+        score, best_step, *ratios = notes["best"]
+        self._best = (score, int(best_step), (ratios[0], ratios[1]), part("best/"))
+        self._history = notes["history"]
+        self._order = notes["order"]
+        self._generator.bit_generator.state = notes["generator"]
+        self._spent = notes["seconds"]
+        return int(notes["step"])
 
 
-def _flatness(power: Tensor, response: Tensor) -> Tensor:
-    """Deviation of the long-term output spectrum from the body's, mean level apart; squared nepers."""
-    log = 0.5 * torch.log(power) - 0.5 * torch.log(response)
-    return (log - log.mean(dim=-1, keepdim=True)).square().mean()
-
-
-def _schedule(step: int, config: DistillConfig) -> float:
-    """Linear warm-up, then a cosine down to 3 %."""
-    if step < config.warm_up:
-        return (step + 1) / config.warm_up
-    share = (step - config.warm_up) / max(1, config.steps - config.warm_up)
-    return 0.03 + 0.97 * 0.5 * (1.0 + math.cos(math.pi * share))
+def _fingerprint(config: DistillConfig, styles: Sequence[StyleClip]) -> str:
+    """Names the work that a checkpoint belongs to."""
+    digest = hashlib.sha256(msgspec.json.encode(asdict(config)))
+    for style in styles:
+        digest.update(style.name.encode() + b"\0" + np.ascontiguousarray(style.audio).tobytes())
+    return digest.hexdigest()

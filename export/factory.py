@@ -1,108 +1,177 @@
-"""Rebuilds the factory presets from their clips: python -m duende.export.factory CLIPS GUITARS [NAME ...]."""
+"""Rebuilds the factory presets from their clips: python -m duende.export.factory CLIPS GUITARS [FAMILY ...]."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from .. import DuendeError
+from ..engine.model import load_model
+from ..engine.preset import load_rig
+from ..engine.render import render_array
 from ..engine.spec import Clip
 from ..presets import library
+from ..presets.format import encode_preset, write_atomically
 from . import measures
-from .distill import DistillConfig, Distiller, Progress
-from .forge import ForgeRequest, forge, hear_content, load_style
-from .pictures import spectrogram_figure
+from .distill import Progress
+from .evaluate import Evaluation, evaluate
+from .forge import ForgeRequest, Mode, StyleSource, forge, load_style, preset_of
+from .pictures import spectrogram_figure, style_picture
+from .takes import judged_stretch
 
 Float32 = npt.NDArray[np.float32]
 
-AUTHOR = "Music Technology Group, Universitat Pompeu Fabra (Freesound pack of xserra)"
-SOURCE = "MTG/sms-tools-materials"
-LICENCE = "CC BY 4.0"
+RATE = 48000
+SMS = (
+    "Music Technology Group, Universitat Pompeu Fabra (Freesound pack of xserra)",
+    "CC BY 4.0",
+    "MTG/sms-tools-materials",
+)
+NOAA = ("US National Park Service", "public domain", "librosa/data")
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """A factory preset: its clip, and a line for the list of presets."""
+class Voice:
+    """One style of a family: its name, its clip, where that is from, and a line for the list of presets."""
 
     name: str
     clip: str
+    origin: tuple[str, str, str]
     description: str
 
 
-RECIPES = (
-    Recipe("cello", "cello-phrase.wav", "a bowed cello phrase: warm body, the treble sings"),
-    Recipe("sax", "sax-phrase.wav", "a saxophone phrase: reedy mids, quick and bright"),
+@dataclass(frozen=True)
+class Family:
+    """One model of several styles that morph; each of them is a preset of its own."""
+
+    name: str
+    mode: Mode
+    voices: tuple[Voice, ...]
+
+
+FAMILIES = (
+    Family(
+        "winds",
+        "timbre",
+        (
+            Voice("cello", "cello-phrase.wav", SMS, "a bowed cello phrase: warm body, the treble sings"),
+            Voice("sax", "sax-phrase.wav", SMS, "a saxophone phrase: reedy mids, quick and bright"),
+            Voice("organ", "organ-C3.wav", SMS, "a pipe organ's held note: level, hollow, long"),
+            Voice("flute", "flute-A4.wav", SMS, "a flute's held note: dark, soft, a little breath"),
+        ),
+    ),
+    Family(
+        "weather",
+        "texture",
+        (
+            Voice("rain", "rain.wav", SMS, "rain on leaves, as loud as you play"),
+            Voice("ocean", "ocean.wav", SMS, "surf: slow, wide noise that swells with the hand"),
+            Voice("humpback", "humpback.ogg", NOAA, "the song of a humpback whale, called by your notes"),
+            Voice("orchestra", "orchestra.wav", SMS, "a full orchestra's chord as a cloud around your playing"),
+        ),
+    ),
 )
 
 
-def guitars(folder: Path, sample_rate: int) -> dict[str, Float32]:
-    """The recordings that presets are measured on; none of them is trained on."""
-    takes = {path.stem: load_style(path, sample_rate) for path in sorted(folder.glob("*.wav"))}
-    if not takes:
-        raise DuendeError(f"{folder}: no .wav to measure on")
-    # Long takes: the last eight seconds, which are the loud ones of the electric guitar.
-    return {name: take[-8 * sample_rate :] if len(take) > 12 * sample_rate else take for name, take in takes.items()}
-
-
-def build(recipe: Recipe, clips: Path, judges: dict[str, Float32], distiller: Distiller, target: Path) -> str:
-    """Forge one factory preset into the folder target; returns its measures as a table."""
-    config = distiller.config
+def build(family: Family, clips: Path, guitars: dict[str, Float32], target: Path) -> None:
+    """Forge a family into the folder target: one model file, and for each voice a preset with its picture."""
+    styles = []
+    for voice in family.voices:
+        seconds = round(len(load_style(clips / voice.clip, RATE)) / RATE, 2)
+        author, licence, source = voice.origin
+        clip = Clip(voice.clip, author, licence, source, seconds)
+        styles.append(StyleSource(voice.name, (clips / voice.clip,), (clip,)))
     request = ForgeRequest(
-        style=clips / recipe.clip,
-        name=recipe.name,
-        config=config,
-        clip=Clip(recipe.clip, AUTHOR, LICENCE, SOURCE),
-        licence=f"{LICENCE}, after a clip by {AUTHOR}",
-        description=recipe.description,
-        judges=judges,
+        tuple(styles),
+        family.name,
+        mode=family.mode,
+        licence="CC BY 4.0, after the clips named",
+        judges={title: judged_stretch(guitar, RATE) for title, guitar in guitars.items()},
     )
     shelf = library.Library(own=target, factory=target)
-    forged = forge(request, shelf, force=True, report=_say, distiller=distiller)
-    rows: dict[str, measures.Measures] = {}
-    for title, (ours, eq) in forged.measured.items():
-        rows |= {f"{recipe.name}, {title}": ours, f"matched EQ, {title}": eq}
-    return measures.format_table(rows)
+    forged = forge(request, shelf, force=True, report=_tell)
+    sys.stderr.write(f"{family.name}: {forged.seconds:.0f} s\n")
+    model = load_model(target / f"{family.name}.onnx")
+    # The family is reached through its voices; it is not a preset itself.
+    amount = forged.entry.read().slots[0].values["amount"]
+    forged.entry.path.unlink()
+    forged.entry.picture_path.unlink()
+    for number, voice in enumerate(family.voices):
+        preset = preset_of(replace(request, description=voice.description), model, amount, number)
+        preset.name = voice.name
+        entry = library.Entry(voice.name, target, factory=True)
+        write_atomically(entry.picture_path, style_picture(load_style(clips / voice.clip, RATE), RATE))
+        write_atomically(entry.path, encode_preset(preset))
 
 
-def _say(progress: Progress) -> None:
+def _tell(progress: Progress) -> None:
     if progress.step % 50 == 0:
         losses = ", ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
         sys.stderr.write(f"step {progress.step} of {progress.steps}, {progress.seconds:.0f} s: {losses}\n")
 
 
-def draw(recipe: Recipe, clips: Path, judges: dict[str, Float32], folder: Path, sample_rate: int) -> None:
-    """Spectrograms of input, style and output for every judge, as folder/<preset>-<judge>.png."""
-    from ..engine.preset import load_rig
-    from ..engine.render import render_array
+def judge(voice: Voice, clips: Path, guitars: dict[str, Float32]) -> Evaluation:
+    """Measure a finished preset through the engine."""
+    entry = library.Library().find(voice.name)
+    return evaluate(entry, guitars, load_style(clips / voice.clip, RATE), style_title=voice.clip, bench_seconds=0.0)
 
-    clip = load_style(clips / recipe.clip, sample_rate)
-    for title, guitar in judges.items():
-        output = render_array(load_rig(library.Library().find(recipe.name)), guitar, sample_rate)[: len(guitar)]
-        rows = [
-            (f"input: {title}", guitar),
-            (f"style: {recipe.clip}", clip),
-            (f"output: {recipe.name}", output),
-            ("for comparison: matched EQ", measures.matched_eq(guitar, clip, sample_rate)),
+
+def rows(voice: Voice, evaluation: Evaluation) -> list[str]:
+    """Lines of the table in docs/presets.md."""
+    lines = []
+    for title, take in evaluation.takes.items():
+        ours, eq = take.preset, take.matched_eq
+        pairs = (
+            f"{getattr(ours, name):.2f} / {getattr(eq, name):.2f}"
+            for name in ("chroma", "multi_pitch", "onset_f1", "loudness", "harmonic_share", "drone_db")
+        )
+        noise = "-" if take.pick_up is None else f"{take.pick_up.worst_db:+.1f}"
+        ratios = f"{ours.style_ratio:.2f} | {ours.envelope_ratio:.2f}"
+        lines.append(f"| {voice.name} | {title} | {ratios} | {' | '.join(pairs)} | {noise} | {take.silence_dbfs:.0f} |")
+    return lines
+
+
+def draw(voice: Voice, clips: Path, guitars: dict[str, Float32], folder: Path) -> None:
+    """Spectrograms of input, style and output for every guitar, as folder/<preset>-<guitar>.png."""
+    clip = load_style(clips / voice.clip, RATE)
+    for title, guitar in guitars.items():
+        take = judged_stretch(guitar, RATE)
+        output = render_array(load_rig(library.Library().find(voice.name)), take, RATE)[: len(take)]
+        pictures = [
+            (f"input: {title}", take),
+            (f"style: {voice.clip}", clip),
+            (f"output: {voice.name}", output),
+            ("for comparison: matched EQ", measures.matched_eq(take, clip, RATE)),
         ]
-        spectrogram_figure(folder / f"{recipe.name}-{title}.png", rows, sample_rate)
+        spectrogram_figure(folder / f"{voice.name}-{title}.png", pictures, RATE)
+
+
+HEAD = (
+    "| preset | guitar | style ratio | envelope ratio | pitch | multi-pitch | onsets F1 | loudness | harmonic share "
+    "| drone dB | pick-up noise over EQ dB | silence dBFS |\n|" + "---|" * 12
+)
 
 
 def main(arguments: list[str]) -> None:
-    """Forge, measure and draw the named presets, or all."""
+    """Forge, measure and draw the named families, or all."""
     if len(arguments) < 2:
-        raise DuendeError("usage: python -m duende.export.factory CLIPS GUITARS [NAME ...]")
+        raise DuendeError("usage: python -m duende.export.factory CLIPS GUITARS [FAMILY ...]")
     clips, takes, names = Path(arguments[0]), Path(arguments[1]), arguments[2:]
     root = Path(__file__).resolve().parents[1]
-    config = DistillConfig()
-    judges = guitars(takes, config.sample_rate)
-    distiller = hear_content(config, None)
-    chosen = [recipe for recipe in RECIPES if not names or recipe.name in names]
-    for recipe in chosen:
-        sys.stdout.write(build(recipe, clips, judges, distiller, root / "presets") + "\n\n")
-        sys.stdout.flush()
-        draw(recipe, clips, judges, root / "docs" / "pictures", config.sample_rate)
+    guitars = {path.stem: load_style(path, RATE) for path in sorted(takes.glob("*.wav"))}
+    if not guitars:
+        raise DuendeError(f"{takes}: no .wav to measure on")
+    sys.stdout.write(HEAD + "\n")
+    for family in FAMILIES:
+        if names and family.name not in names:
+            continue
+        build(family, clips, guitars, root / "presets")
+        for voice in family.voices:
+            sys.stdout.write("\n".join(rows(voice, judge(voice, clips, guitars))) + "\n")
+            sys.stdout.flush()
+            draw(voice, clips, guitars, root / "docs" / "pictures")
 
 
 if __name__ == "__main__":

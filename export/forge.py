@@ -1,45 +1,92 @@
-"""Forging: from a recording to a preset in the library, ready to play."""
+"""Forging: from recordings to a preset in the library, ready to play."""
 
+import functools
+import math
+import os
+import re
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 import soxr
+import torch
 
 from .. import DuendeError
-from ..engine.model import load_model
-from ..engine.preset import build_rig
+from ..engine.model import Model, load_model
+from ..engine.preset import build_rig, processor_for
 from ..engine.render import render_array
 from ..engine.spec import Clip
-from ..engine.spectral import SpectralProcessor
 from ..presets.format import FORMAT, Preset, SlotPreset
-from ..presets.library import Entry, Library, check_name
+from ..presets.library import Entry, Library, check_name, home
 from . import measures
-from .corpus import content_pieces
-from .distill import DistillConfig, Distilled, Distiller, Progress
+from .checkpoint import Checkpoint
+from .corpus import content_pieces, load_folder
+from .distill import DistillConfig, Distiller, Progress
+from .evaluate import evaluate
 from .model_file import model_bytes, provenance, with_quality
 from .pictures import style_picture
 from .pluck import demo_phrase
+from .report import write_report
+from .style import StyleClip, pooled
+from .takes import is_cut_from
+from .teachers.targets import teacher_targets
+from .texture.distill import TextureConfig, TextureDistiller
+from .texture.model_file import texture_bytes
 
 Float32 = npt.NDArray[np.float32]
+Teacher = Literal["none", "kernel", "cnn"]
+Mode = Literal["timbre", "texture"]
 
 SHORTEST_S, LONGEST_S = 1.0, 300.0
 QUIETEST_DBFS = -70.0
+CLIPPED_SHARE = 0.001
+TARGET_PIECES = 24
+MINUTES, FAMILY_MINUTES = 3.0, 8.0
+MEASURING_S = 15.0
+MOST_STYLES = 8
+
+
+@dataclass(frozen=True)
+class StyleSource:
+    """One style of a preset: its name, the recordings that are pooled, and what is known of their origin."""
+
+    name: str
+    files: tuple[Path, ...]
+    clips: tuple[Clip, ...] = ()
 
 
 @dataclass(frozen=True)
 class ForgeRequest:
-    """What to forge. judges: guitars [samples] at 48 kHz by name, never trained on, to measure the result with."""
+    """What to forge.
 
-    style: Path
+    styles:  one, or up to eight that the preset morphs between.
+    content: folder with the player's recordings to train on; without it the built-in strings are.
+    teacher: whose sound to learn from beside the statistics; None for what suits the mode.
+    minutes: end in so many minutes, everything included; steps: train so many, however long it takes. Without either,
+        3 minutes for one style and 8 for several.
+    resume:  go on from where a forging of the same name was stopped.
+    judges:  guitars [samples] at 48 kHz by name, never trained on, to measure the result with.
+    report:  folder for an HTML report.
+    """
+
+    styles: tuple[StyleSource, ...]
     name: str
     content: Path | None = None
+    mode: Mode = "timbre"
+    teacher: Teacher | None = None
+    minutes: float | None = None
+    steps: int | None = None
+    device: str = "cpu"
+    resume: bool = False
+    report: Path | None = None
+    seed: int = 1
     config: DistillConfig = field(default_factory=DistillConfig)
-    clip: Clip | None = None
     licence: str = "unknown"
     description: str = ""
     judges: Mapping[str, Float32] = field(default_factory=dict)
@@ -47,11 +94,14 @@ class ForgeRequest:
 
 @dataclass(frozen=True)
 class Forged:
-    """The finished preset and what was measured, per judge: the preset's measures and the matched EQ's."""
+    """The finished preset and what was measured: by style and judge, the preset's measures and the matched EQ's."""
 
     entry: Entry
-    distilled: Distilled
-    measured: dict[str, tuple[measures.Measures, measures.Measures]]
+    measured: dict[str, dict[str, tuple[measures.Measures, measures.Measures]]]
+    history: list[dict[str, float]]
+    seconds: float
+    notices: list[str]
+    report: Path | None
 
 
 def load_style(path: Path, sample_rate: int) -> Float32:
@@ -76,87 +126,328 @@ def load_style(path: Path, sample_rate: int) -> Float32:
     return np.ascontiguousarray(mono, dtype=np.float32)
 
 
+def sources(recordings: Sequence[Path], name: str, *, apart: bool) -> tuple[StyleSource, ...]:
+    """Recordings as one pooled style called like the preset, or each as a style called like its file."""
+    if not apart:
+        return (StyleSource(name, tuple(recordings)),)
+    return tuple(StyleSource(re.sub(r"[\s#*,/?\[\]{}]+", "-", path.stem), (path,)) for path in recordings)
+
+
 def forge(
     request: ForgeRequest,
     library: Library,
     *,
     force: bool = False,
     report: Callable[[Progress], None] | None = None,
+    say: Callable[[str], None] | None = None,
     distiller: Distiller | None = None,
 ) -> Forged:
-    """Distil a style, measure it and store it; nothing is stored unless all of it succeeded.
+    """Distil the styles, measure and store them; nothing is stored unless all of it succeeded.
 
-    distiller: one whose content was heard already, for several styles in a row.
+    say: told what is being done besides training.
+    distiller: one whose content was heard already, for several presets in a row (timbre).
     """
-    check_name(request.name)
-    taken = Entry(request.name, library.own, factory=False).path
-    if taken.exists() and not force:
-        raise DuendeError(
-            f"there is a preset {request.name!r} already: choose another name, or replace it with --force"
-        )
-    config = request.config
-    clip = load_style(request.style, config.sample_rate)
+    started = time.perf_counter()
+    say = say or (lambda text: None)
+    check_request(request, library, force)
+    rate = request.config.sample_rate
+    notices: list[str] = []
+    styles = []
+    for source in request.styles:
+        recordings = [load_style(path, rate) for path in source.files]
+        for path, audio in zip(source.files, recordings, strict=True):
+            notices += _flaws(path, audio)
+        styles.append(StyleClip(source.name, pooled(recordings)))
+    try:
+        make = _make_texture if request.mode == "texture" else functools.partial(_make_timbre, distiller=distiller)
+        draft = make(request, styles, started, notices, say, report)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise DuendeError("out of memory: close other programs, or give shorter recordings") from error
+    say("measuring")
+    judges = request.judges or {"phrase": demo_phrase(rate)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{request.name}.onnx"
+        path.write_bytes(draft.data)
+        model = load_model(path)
+    measured = {
+        style.name: _measure(model, number, draft.amount, style.audio, judges) for number, style in enumerate(styles)
+    }
+    notices += _unbeaten(measured)
+    page = _report(request, model, styles, judges, draft) if request.report is not None else None
+    models = {f"{request.name}.onnx": with_quality(draft.data, _quality(measured))}
+    picture = style_picture(np.concatenate([style.audio for style in styles]), rate)
+    entry = library.save(request.name, preset_of(request, model, draft.amount), models, picture, force=force)
+    return Forged(entry, measured, draft.history, time.perf_counter() - started, notices, page)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A model file without its measures, the amount to play it at, and how the training went."""
+
+    data: bytes
+    amount: float
+    history: list[dict[str, float]]
+
+
+def _make_timbre(
+    request: ForgeRequest,
+    styles: Sequence[StyleClip],
+    started: float,
+    notices: list[str],
+    say: Callable[[str], None],
+    report: Callable[[Progress], None] | None,
+    distiller: Distiller | None = None,
+) -> _Draft:
+    """The mixer of excitations, trained on pitch-blind statistics."""
+    config = replace(request.config, seed=request.seed, steps=request.steps or request.config.steps * len(styles))
     if distiller is None:
-        distiller = hear_content(config, request.content)
-    distilled = distiller.distil(clip, report)
+        say("hearing the content")
+        distiller = Distiller(_content(request, styles, notices, config.pieces), config, request.device)
+    distiller.config = config
+    teacher = request.teacher or "none"
+    targets = None
+    if teacher != "none":
+        targets = [_targets(teacher, distiller.audio[:TARGET_PIECES], style, config, say) for style in styles]
+    checkpoint = Checkpoint(home() / "forge" / f"{request.name}.npz")
+    if not request.resume:
+        checkpoint.remove()
+    distilled = distiller.distil(
+        styles, report, targets=targets, seconds=_seconds_left(request, started), checkpoint=checkpoint
+    )
+    done = len(distilled.history)
+    if not distilled.complete:
+        notices.append(f"stopped after {done} steps; kept the best, of step {distilled.step} (go on: --resume)")
     origin = provenance(
-        [request.clip or Clip(request.style.name, seconds=round(len(clip) / config.sample_rate, 2))],
-        "the player's recordings" if request.content else "built-in plucked strings",
+        _clips(request, styles),
+        "none (statistics of the clip)" if teacher == "none" else f"{teacher}, beside statistics of the clip",
+        _content_name(request),
         asdict(config.weights),
-        config.steps,
+        done,
         config.seed,
         request.licence,
     )
-    draft = model_bytes(distilled, request.name, [request.name], config.sizes, config.sample_rate, origin)
-    measured = _measure(draft, request.name, clip, request.judges or {"phrase": demo_phrase(config.sample_rate)})
-    data = with_quality(draft, _quality(measured))
-    preset = Preset(
-        format=FORMAT,
-        name=request.name,
-        slots=[SlotPreset("style", f"{request.name}.onnx")],
-        tags=["style"],
-        description=request.description,
+    names = [style.name for style in styles]
+    data = model_bytes(distilled, request.name, names, config.sizes, config.sample_rate, origin)
+    return _Draft(data, config.amount, distilled.history)
+
+
+def _make_texture(
+    request: ForgeRequest,
+    styles: Sequence[StyleClip],
+    started: float,
+    notices: list[str],
+    say: Callable[[str], None],
+    report: Callable[[Progress], None] | None,
+) -> _Draft:
+    """Free magnitudes, trained on the pitch-bound statistics of the literature and on a teacher's sound."""
+    config = TextureConfig(seed=request.seed)
+    if request.steps is not None:
+        config = replace(config, steps=request.steps, steps_per_further_style=0)
+    say("hearing the content")
+    content = _content(request, styles, notices, config.pieces)
+    teacher = request.teacher or "kernel"
+    targets = None
+    if teacher != "none":
+        targets = [_targets(teacher, content, style, config, say) for style in styles]
+    distilled = TextureDistiller(content, config).distil(
+        [style.audio for style in styles], report, targets, _seconds_left(request, started)
     )
-    models = {f"{request.name}.onnx": data}
-    entry = library.save(request.name, preset, models, style_picture(clip, config.sample_rate), force=force)
-    return Forged(entry, distilled, measured)
-
-
-def hear_content(config: DistillConfig, folder: Path | None) -> Distiller:
-    """Build the training content, from a folder of recordings or the built-in strings."""
-    content = content_pieces(
-        config.pieces,
-        config.seconds,
-        config.run_in_seconds,
-        config.sample_rate,
+    done = len(distilled.history)
+    if not distilled.complete:
+        notices.append(f"stopped after {done} steps; what was learned so far was kept")
+    origin = provenance(
+        _clips(request, styles),
+        "none (statistics of the clip)" if teacher == "none" else f"{teacher}, beside statistics of the clip",
+        _content_name(request),
+        asdict(config.weights),
+        done,
         config.seed,
-        folder=folder,
+        request.licence,
     )
-    return Distiller(list(content), config)
+    data = texture_bytes(distilled, request.name, [style.name for style in styles], config.sample_rate, origin)
+    return _Draft(data, 1.0, distilled.history)
+
+
+def _seconds_left(request: ForgeRequest, started: float) -> float:
+    """How long the training may take: what the time allowed leaves beside what was done and is to be done."""
+    if request.minutes is None and request.steps is not None:
+        return math.inf
+    count = len(request.styles)
+    minutes = request.minutes or (MINUTES if count == 1 else FAMILY_MINUTES)
+    return max(5.0, 60.0 * minutes - (time.perf_counter() - started) - MEASURING_S * count)
+
+
+def preset_of(request: ForgeRequest, model: Model, amount: float, number: int = 0) -> Preset:
+    """The preset that plays one style of a model, the others at hand."""
+    tags: list[str] = [request.mode] + (["morph"] if len(model.spec.styles) > 1 else [])
+    slot = SlotPreset("style", f"{request.name}.onnx", values=values_of(model, number, amount))
+    return Preset(format=FORMAT, name=request.name, slots=[slot], tags=tags, description=request.description)
+
+
+def values_of(model: Model, number: int, amount: float) -> dict[str, float]:
+    """The values of a slot that play one of the model's styles alone at an amount, by control name."""
+    styles = model.spec.styles
+    weights = {style: float(place == number) for place, style in enumerate(styles)} if len(styles) > 1 else {}
+    return {"amount": amount} | weights
+
+
+def check_request(request: ForgeRequest, library: Library, force: bool) -> None:
+    """DuendeError for what can be known to fail before any work is done."""
+    check_name(request.name)
+    if Entry(request.name, library.own, factory=False).path.exists() and not force:
+        raise DuendeError(
+            f"there is a preset {request.name!r} already: choose another name, or replace it with --force"
+        )
+    names = [source.name for source in request.styles]
+    if not 1 <= len(names) <= MOST_STYLES:
+        raise DuendeError(f"{len(names)} styles: a model holds 1 to {MOST_STYLES}")
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise DuendeError(f"two styles are called {name!r}: rename one of the files")
+    if request.device != "cpu" and not (request.device == "cuda" and torch.cuda.is_available()):
+        raise DuendeError(
+            f"device {request.device!r} is not to be had here: use cpu, or cuda with a CUDA build of torch"
+        )
+    if request.minutes is not None and not 0.2 <= request.minutes <= 600.0:
+        raise DuendeError(f"--minutes {request.minutes:g} is out of range: 0.2 to 600")
+    needed, free = _memory_needed(request.config), _memory_free()
+    if free < needed:
+        raise DuendeError(
+            f"about {needed / 2**30:.1f} GiB of memory are needed and {free / 2**30:.1f} are free: close other programs"
+        )
+
+
+def _content(request: ForgeRequest, styles: Sequence[StyleClip], notices: list[str], pieces: int) -> list[Float32]:
+    """The training content, from the player's recordings or the built-in strings.
+
+    Recordings that are one of the styles, or cut from it, are left out with a notice; DuendeError if none is left.
+    """
+    config, folder = request.config, request.content
+    recordings = [] if folder is None else load_folder(folder, config.sample_rate)
+    kept = [
+        audio
+        for audio in recordings
+        if not any(is_cut_from(audio, style.audio, config.sample_rate) for style in styles)
+    ]
+    if len(kept) < len(recordings):
+        if not kept:
+            raise DuendeError(f"{folder}: holds nothing but the style itself; put recordings of your guitar there")
+        notices.append(f"{len(recordings) - len(kept)} recordings in {folder} are the style itself and were left out")
+    return list(
+        content_pieces(pieces, config.seconds, config.run_in_seconds, config.sample_rate, request.seed, recordings=kept)
+    )
+
+
+def _targets(
+    teacher: Literal["kernel", "cnn"],
+    pieces: Sequence[Float32],
+    style: StyleClip,
+    config: DistillConfig | TextureConfig,
+    say: Callable[[str], None],
+) -> list[Float32]:
+    """A teacher's sound of pieces of the content, kept on disk for the next time."""
+
+    def report(done: int, total: int) -> None:
+        say(f"the teacher plays {style.name}: {done} of {total}")
+
+    cache = home() / "cache" / "teachers"
+    return teacher_targets(pieces, style.audio, config.sample_rate, teacher, cache=cache, report=report)
+
+
+def _content_name(request: ForgeRequest) -> str:
+    return "the player's recordings" if request.content else "built-in plucked strings"
 
 
 def _measure(
-    data: bytes, name: str, clip: Float32, judges: Mapping[str, Float32]
+    model: Model, number: int, amount: float, clip: Float32, judges: Mapping[str, Float32]
 ) -> dict[str, tuple[measures.Measures, measures.Measures]]:
-    """Measures of every judge's take through the engine, and of its matched EQ."""
+    """Measures of every judge's take through the engine in one of the model's styles, and of its matched EQ."""
     measured = {}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{name}.onnx"
-        path.write_bytes(data)
-        model = load_model(path)
     for title, guitar in judges.items():
         judge = measures.Judge(guitar, clip)
-        output = render_array(build_rig([(name, SpectralProcessor(model))]), guitar, 48000)[: len(guitar)]
+        rig = build_rig([(model.spec.name, processor_for(model))])
+        for control, value in values_of(model, number, amount).items():
+            rig.bank.set(f"slot/1/{control}", value)
+        output = render_array(rig, guitar, 48000)[: len(guitar)]
         measured[title] = (judge.measure(output), judge.measure(judge.matched_eq))
     return measured
 
 
-def _quality(measured: Mapping[str, tuple[measures.Measures, measures.Measures]]) -> dict[str, float]:
+def _report(
+    request: ForgeRequest,
+    model: Model,
+    styles: Sequence[StyleClip],
+    judges: Mapping[str, Float32],
+    draft: _Draft,
+) -> Path:
+    """An HTML report for each style; the path of the first."""
+    assert request.report is not None
+    history = [{"step": float(step)} | row for step, row in enumerate(draft.history, start=1)]
+    pages = []
+    for number, style in enumerate(styles):
+        name = request.name if len(styles) == 1 else f"{request.name}-{style.name}"
+        values = {f"slot/1/{control}": value for control, value in values_of(model, number, draft.amount).items()}
+        evaluation = evaluate(model, judges, style.audio, name=name, style_title=style.name, values=values)
+        pages.append(write_report(request.report, evaluation, history))
+    return pages[0]
+
+
+def _flaws(path: Path, audio: Float32) -> list[str]:
+    """What is worth saying of a recording that can be used all the same."""
+    peak = float(np.abs(audio).max())
+    clipped = float(np.mean(np.abs(audio) > 0.985 * peak)) if peak > 0.5 else 0.0
+    if clipped > CLIPPED_SHARE:
+        return [f"{path.name}: {clipped:.1%} of the samples are at the limit; the recording sounds clipped"]
+    return []
+
+
+def _clips(request: ForgeRequest, styles: Sequence[StyleClip]) -> list[Clip]:
+    """What is known of the recordings, in the order of the styles."""
+    clips: list[Clip] = []
+    for source, style in zip(request.styles, styles, strict=True):
+        seconds = round(len(style.audio) / request.config.sample_rate / len(source.files), 2)
+        clips += source.clips or [Clip(path.name, seconds=seconds) for path in source.files]
+    return clips
+
+
+def _unbeaten(measured: Mapping[str, Mapping[str, tuple[measures.Measures, measures.Measures]]]) -> list[str]:
+    """A line for every style that came no nearer to its clip than a matched equaliser."""
+    return [
+        f"{style}: on {title} no nearer to the clip than a matched equaliser ({ours.style_ratio:.2f} of its distance); "
+        f"clips with several notes serve better, or --mode texture"
+        for style, by_judge in measured.items()
+        for title, (ours, _) in by_judge.items()
+        if not ours.style_ratio < 1.0
+    ]
+
+
+def _memory_needed(config: DistillConfig) -> int:
+    """Bytes that the content and a step of training take, roughly; torch itself included."""
+    frames = config.pieces * config.seconds * config.sample_rate / config.sizes.hop
+    return int(frames * len(config.excitations) * 8 * config.sizes.bins + 1.5 * 2**30)
+
+
+def _memory_free() -> float:
+    """Bytes of memory that can still be had, infinite where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(1024.0 * float(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        pages = getattr(os, "sysconf_names", {})
+        return (
+            float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+            if "SC_AVPHYS_PAGES" in pages
+            else math.inf
+        )
+
+
+def _quality(measured: Mapping[str, Mapping[str, tuple[measures.Measures, measures.Measures]]]) -> dict[str, float]:
     """Measures as flat, rounded numbers for the model file; what has no answer is left out."""
     rows = {}
-    for title, (ours, eq) in measured.items():
-        for prefix, one in ((title, ours), (f"{title} matched EQ", eq)):
-            for key, value in asdict(one).items():
-                if np.isfinite(value):
-                    rows[f"{prefix}: {key}"] = round(float(value), 4)
+    for style, by_judge in measured.items():
+        for title, (ours, eq) in by_judge.items():
+            for prefix, one in ((f"{style}, {title}", ours), (f"{style}, {title}, matched EQ", eq)):
+                for key, value in asdict(one).items():
+                    if np.isfinite(value):
+                        rows[f"{prefix}: {key}"] = round(float(value), 4)
     return rows

@@ -21,7 +21,8 @@ class Block:
     """One residual block: depthwise causal convolution, FiLM, ReLU, two pointwise layers.
 
     taps [3, width], oldest first; into [width, width] and bias [width]; out [width, width]; scale and shift
-    [styles, width] of the FiLM that a mix of styles selects.
+    [styles, width] of the FiLM that a mix of styles selects, scale_rest and shift_rest [width] what they gain as the
+    amount falls from 1 to 0; without those the graph is not told the amount.
     """
 
     taps: Float32
@@ -31,6 +32,8 @@ class Block:
     scale: Float32
     shift: Float32
     dilation: int
+    scale_rest: Float32 | None = None
+    shift_rest: Float32 | None = None
 
 
 @dataclass
@@ -111,6 +114,9 @@ def build_graph(weights: Weights, excitations: int, bands: int) -> onnx.ModelPro
     features = feature_count(bands)
     width = weights.first.shape[2]
     style_row = build.node("Unsqueeze", ["style", build.constant("axis0", [0], np.int64)], "style_row")
+    told = any(block.scale_rest is not None or block.shift_rest is not None for block in weights.blocks)
+    if told:
+        build.node("Sub", [build.constant("one", [1.0]), "amount"], "rest")
 
     taps = build.taps("past_features", "features", 1, "in")
     terms = [
@@ -130,8 +136,10 @@ def build_graph(weights: Weights, excitations: int, bands: int) -> onnx.ModelPro
         mixed = build.node("Add", [build.node("Add", terms[:2], f"{name}_t01"), terms[2]], f"{name}_mixed")
         inner = build.node("MatMul", [mixed, build.constant(f"{name}_into", block.into)], f"{name}_in")
         inner = build.node("Add", [inner, build.constant(f"{name}_bias", block.bias)], f"{name}_biased")
-        scale = build.node("MatMul", [style_row, build.constant(f"{name}_scale", block.scale)], f"{name}_scaled")
-        shift = build.node("MatMul", [style_row, build.constant(f"{name}_shift", block.shift)], f"{name}_shifted")
+        scale, shift = (
+            _film(build, style_row, name, getattr(block, part), getattr(block, f"{part}_rest"), part)
+            for part in ("scale", "shift")
+        )
         inner = build.node("Add", [build.node("Mul", [inner, scale], f"{name}_film"), shift], f"{name}_filmed")
         inner = build.node("Relu", [inner], f"{name}_relu")
         inner = build.node("MatMul", [inner, build.constant(f"{name}_out", block.out)], f"{name}_res")
@@ -155,6 +163,7 @@ def build_graph(weights: Weights, excitations: int, bands: int) -> onnx.ModelPro
         [
             value("features", ["channels", "frames", features]),
             value("style", [len(weights.gamma)]),
+            *([value("amount", [1])] if told else []),
             *(value(state.name, ["channels", *state.shape]) for state in carried),
         ],
         [
@@ -167,6 +176,16 @@ def build_graph(weights: Weights, excitations: int, bands: int) -> onnx.ModelPro
     )
     assert width == weights.last.shape[0]
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+
+
+def _film(build: _Builder, style_row: str, block: str, rows: Float32, rest: Float32 | None, part: str) -> str:
+    """Scale or shift [1, width] of a block for a mix of styles and an amount."""
+    name = f"{block}_{part}"
+    styles = build.node("MatMul", [style_row, build.constant(name, rows)], f"{name}s")
+    if rest is None:
+        return styles
+    less = build.node("Mul", ["rest", build.constant(f"{name}_rest", rest)], f"{name}_less")
+    return build.node("Add", [styles, less], f"{name}d")
 
 
 def _bounded(build: _Builder, source: str, bound: float, name: str) -> str:

@@ -15,17 +15,21 @@ SEMITONES = (40, 100)
 
 @dataclass(frozen=True)
 class LossWeights:
-    """How much each term counts; the style terms are ratios to the matched EQ on the training content."""
+    """How much each term counts; gram and envelope are ratios to the matched EQ on the training content.
+
+    gram, envelope and target (a teacher's sound) are weighed by the amount, identity (the input) by what is left of it.
+    """
 
     gram: float = 1.5
     envelope: float = 2.0
-    chroma: float = 6.0
-    onset: float = 4.0
-    loudness: float = 1.5
+    target: float = 1.0
+    identity: float = 2.0
+    chroma: float = 9.0
+    onset: float = 16.0
+    loudness: float = 4.0
     tonality: float = 4.0
-    spectrum: float = 0.2
     noise: float = 0.2
-    roughness: float = 0.06
+    roughness: float = 0.5
     movement: float = 4.0
 
 
@@ -91,7 +95,8 @@ class PitchGuard(nn.Module):
         heard = self.notes(output)
         near = nn.functional.cosine_similarity(played, heard, dim=-1, eps=1e-4)
         folded = nn.functional.cosine_similarity(self._fold(played), self._fold(heard), dim=-1, eps=1e-4)
-        return (weight * (1.0 - 0.4 * near - 0.6 * folded)).sum() / (weight.sum() + 1e-6)
+        loss = weight * (1.0 - 0.4 * near - 0.6 * folded)
+        return loss.sum(dim=-1) / (weight.sum(dim=-1) + 1e-6)
 
     def weight(self, audio: Tensor) -> Tensor:
         """Level weight of each frame [batch, frames]."""
@@ -104,8 +109,8 @@ class PitchGuard(nn.Module):
         return notes[..., : 12 * octaves].reshape(*notes.shape[:-1], octaves, 12).sum(dim=-2)
 
 
-class OnsetGuard(nn.Module):
-    """1 - correlation of the spectral flux (mean rise in dB over mel-like bands) of content and output."""
+class BandLevels(nn.Module):
+    """Log band levels [batch, frames, bands] in nepers, 43 ms frames every 11 ms, floor 80 dB under the loudest."""
 
     bank: Tensor
 
@@ -116,18 +121,43 @@ class OnsetGuard(nn.Module):
         self.frames = _Frames(n_fft, hop)
         self.register_buffer("bank", torch.from_numpy(bank))
 
-    def flux(self, audio: Tensor) -> Tensor:
-        """Spectral flux [batch, frames - 1] in nepers."""
+    def forward(self, audio: Tensor) -> Tensor:
         power = self.frames(audio)[..., : len(self.bank)] @ self.bank
         peak = power.amax(dim=(1, 2), keepdim=True)
-        level = torch.log(power + 1e-8 * peak + 1e-14)
-        return torch.relu(level[:, 1:] - level[:, :-1]).mean(dim=-1)
+        return 0.5 * torch.log(power + 1e-8 * peak + 1e-14)
+
+
+def flux(levels: Tensor) -> Tensor:
+    """Spectral flux [batch, frames - 1]: the mean rise of `BandLevels` over the bands."""
+    return torch.relu(levels[:, 1:] - levels[:, :-1]).mean(dim=-1)
+
+
+def onset_loss(played: Tensor, heard: Tensor) -> Tensor:
+    """1 - correlation of the fluxes [batch, frames] of input and output: [batch]."""
+    soft = correlation(torch.sqrt(played + 0.025), torch.sqrt(heard + 0.025))
+    return 1.0 - 0.5 * correlation(played, heard) - 0.5 * soft
+
+
+class OnsetGuard(nn.Module):
+    """`onset_loss` of sounds [batch, samples], where nothing else needs their band levels."""
+
+    def __init__(self, bank: np.ndarray[tuple[int, int], np.dtype[np.float32]]) -> None:
+        super().__init__()
+        self.levels = BandLevels(bank)
+
+    def flux(self, audio: Tensor) -> Tensor:
+        """Spectral flux [batch, frames - 1]."""
+        return flux(self.levels(audio))
 
     def forward(self, played: Tensor, output: Tensor) -> Tensor:
-        heard = self.flux(output)
-        plain = correlation(played, heard)
-        soft = correlation(torch.sqrt(played + 0.05), torch.sqrt(heard + 0.05))
-        return (1.0 - 0.5 * plain - 0.5 * soft).mean()
+        """Mean loss of output [batch, samples] against the input's flux."""
+        return onset_loss(played, self.flux(output)).mean()
+
+
+def level_distance(levels: Tensor, wanted: Tensor, depth: float = 5.0) -> Tensor:
+    """Mean absolute difference [batch] of two `BandLevels` in nepers; what lies `depth` under the loudest is alike."""
+    floors = [part.amax(dim=(1, 2), keepdim=True) - depth for part in (levels, wanted)]
+    return (torch.maximum(levels, floors[0]) - torch.maximum(wanted, floors[1])).abs().mean(dim=(1, 2))
 
 
 def log_level(audio: Tensor, frame: int = 2048) -> Tensor:

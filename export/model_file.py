@@ -14,25 +14,27 @@ import torch
 from .. import DuendeError, __version__
 from ..engine.mixer import feature_count
 from ..engine.model import load_model, snr_db
-from ..engine.spec import FORMAT, METADATA_KEY, Clip, Golden, ModelSpec, Provenance, Sizes, Tensor, decode_spec
+from ..engine.spec import AMOUNT, FORMAT, METADATA_KEY, Clip, Golden, ModelSpec, Provenance, Sizes, Tensor, decode_spec
 from ..engine.stft import StftSizes
 from . import graph
-from .distill import BODY_TOP_HZ, Distilled
+from .distill import Distilled
 from .student import Student
+from .style import BODY_TOP_HZ
 
 Float32 = npt.NDArray[np.float32]
 
 GOLDEN_FRAMES = 16
+GOLDEN_AMOUNT = 0.75
 MATCH_SNR_DB = 90.0
 
 
 def provenance(
-    clips: Sequence[Clip], content: str, losses: dict[str, float], steps: int, seed: int, licence: str
+    clips: Sequence[Clip], teacher: str, content: str, losses: dict[str, float], steps: int, seed: int, licence: str
 ) -> Provenance:
     """Provenance with this program's version and today's date."""
     return Provenance(
         clips=list(clips),
-        teacher="none (statistics of the clip)",
+        teacher=teacher,
         content=content,
         losses=losses,
         steps=steps,
@@ -54,22 +56,23 @@ def model_bytes(
     """The .onnx file, not yet measured; DuendeError if it does not answer as the student does."""
     student = distilled.student.eval()
     config = student.config
-    weights = student.weights(np.atleast_2d(distilled.body))
+    weights = student.weights(distilled.bodies)
     generator = np.random.default_rng(origin.seed)
     features = generator.standard_normal((1, GOLDEN_FRAMES, feature_count(config.bands))).astype(np.float32)
     style = np.full(len(styles), 1.0 / len(styles), dtype=np.float32)
-    ratios, dynamics = _ask(student, features, style)
+    amount = np.array([GOLDEN_AMOUNT], dtype=np.float32)
+    ratios, dynamics = _ask(student, features, style, amount)
     spec = ModelSpec(
         format=FORMAT,
         kind="mixer",
         name=name,
-        law="mixer@1",
+        law="mixer@2",
         sample_rate=float(sample_rate),
         sizes=Sizes(sizes.analysis, sizes.synthesis, sizes.hop),
         bands=config.bands,
         excitations=list(config.excitations),
         states=graph.states(weights, feature_count(config.bands)),
-        controls=[],
+        controls=[AMOUNT],
         styles=list(styles),
         body_points=weights.body.shape[1],
         body_top_hz=BODY_TOP_HZ,
@@ -77,7 +80,7 @@ def model_bytes(
         receptive_field_frames=graph.receptive_field(weights),
         provenance=origin,
         quality={},
-        golden=Golden(*(Tensor.pack(part) for part in (features, style, ratios, dynamics))),
+        golden=Golden(*(Tensor.pack(part) for part in (features, style, ratios, dynamics, amount))),
     )
     data = graph.save_graph(graph.build_graph(weights, len(config.excitations), config.bands), spec)
     check_export(data, name, student)
@@ -105,12 +108,15 @@ def check_export(data: bytes, name: str, student: Student) -> None:
         path = Path(folder) / f"{name}.onnx"
         path.write_bytes(data)
         stream = load_model(path).start(1, [1])
+        # Neither all of one style nor all of the amount.
+        stream.style[:] = np.arange(1, len(stream.style) + 1) / np.arange(1, len(stream.style) + 1).sum()
+        stream.amount[0] = GOLDEN_AMOUNT
         got = []
         for frame in range(frames):
             stream.features[1][:] = features[:, frame : frame + 1]
             stream.run(1)
             got.append(np.concatenate([stream.ratios[1].reshape(1, -1), stream.dynamics[1].reshape(1, -1)], axis=1))
-    ratios, dynamics = _ask(student, np.pad(features, ((0, 0), (silence, 0), (0, 0))), stream.style)
+    ratios, dynamics = _ask(student, np.pad(features, ((0, 0), (silence, 0), (0, 0))), stream.style, stream.amount)
     wanted = np.concatenate([part[0, silence:].reshape(frames, -1) for part in (ratios, dynamics)], axis=1)
     ratio = snr_db(wanted, np.concatenate(got))
     if not ratio >= MATCH_SNR_DB:
@@ -121,6 +127,6 @@ def check_export(data: bytes, name: str, student: Student) -> None:
 
 
 @torch.no_grad()
-def _ask(student: Student, features: Float32, style: Float32) -> tuple[Float32, Float32]:
-    ratios, dynamics = student(torch.from_numpy(features), torch.from_numpy(style))
+def _ask(student: Student, features: Float32, style: Float32, amount: Float32) -> tuple[Float32, Float32]:
+    ratios, dynamics = student(*(torch.from_numpy(part) for part in (features, style[None], amount)))
     return ratios.numpy(), dynamics.numpy()

@@ -1,6 +1,6 @@
 """The student: a causal dilated-convolution extractor over band features and a FiLM-conditioned decoder to band gains.
 
-Also the differentiable form of everything the engine does with its answer (gain law, overlap-add, body, follower),
+Also the differentiable form of everything the engine does with its answer (gain law, overlap-add, body),
 so that training hears exactly what a player will hear.
 """
 
@@ -12,17 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..engine import follower, mixer
+from ..engine import mixer
 from ..engine.bands import Bands
-from ..engine.body import band_response, minimum_phase, on_filter_grid
+from ..engine.body import AMOUNT_STEPS, band_response, body_filters
 from ..engine.stft import StftSizes, windows
 from . import graph
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
-START_RATIO = {"dry@1": 0.0, "noise@1": -3.5}
-OTHER_START_RATIO = -2.5
+DRY_START_RATIO, OTHER_START_RATIO = 0.0, -3.5
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,11 @@ class _Block(nn.Module):
         self.out = nn.Parameter(torch.randn(width, width) * 0.3 / width**0.5)
         self.scale = nn.Parameter(torch.ones(styles, width))
         self.shift = nn.Parameter(torch.zeros(styles, width))
+        # What the conditioning gains as the amount falls from 1 to 0.
+        self.scale_rest = nn.Parameter(torch.zeros(width))
+        self.shift_rest = nn.Parameter(torch.zeros(width))
 
-    def forward(self, hidden: Tensor, style: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, style: Tensor, rest: Tensor) -> Tensor:
         span = (graph.KERNEL - 1) * self.dilation
         padded = functional.pad(hidden, (0, 0, span, 0))
         frames = hidden.shape[1]
@@ -66,12 +68,16 @@ class _Block(nn.Module):
             start=torch.zeros(()),
         )
         inner = mixed @ self.into + self.bias
-        inner = torch.relu(inner * (style @ self.scale) + style @ self.shift)
+        scale, shift = style @ self.scale + rest * self.scale_rest, style @ self.shift + rest * self.shift_rest
+        inner = torch.relu(inner * scale[:, None] + shift[:, None])
         return hidden + inner @ self.out
 
 
 class Student(nn.Module):
-    """features [batch, frames, features], style [styles] -> ratios [batch, frames, excitations, bands], dynamics.
+    """Band features to log gains.
+
+    features [batch, frames, features], style [batch, styles] (weights that add up to 1) and amount [batch] give
+    ratios [batch, frames, excitations, bands] and dynamics [batch, frames, 2].
 
     level: log gain of each style [styles], set after training so that the output is as loud as the input.
     """
@@ -88,7 +94,7 @@ class Student(nn.Module):
         self.blocks = nn.ModuleList(_Block(config.width, d, config.styles) for d in config.dilations)
         self.last = nn.Parameter(torch.zeros(config.width, outputs))
         self.last_bias = nn.Parameter(torch.zeros(outputs))
-        start = [START_RATIO.get(name, OTHER_START_RATIO) for name in config.excitations]
+        start = [DRY_START_RATIO if name == "dry@1" else OTHER_START_RATIO for name in config.excitations]
         self.base = nn.Parameter(torch.tensor(start).repeat_interleave(config.bands).repeat(config.styles, 1))
         self.register_buffer("level", torch.zeros(config.styles))
         self.gamma_raw = nn.Parameter(torch.full((config.styles,), self._gamma_start()))
@@ -103,20 +109,21 @@ class Student(nn.Module):
         low, high = self.config.gamma_range
         return low + (high - low) * torch.sigmoid(self.gamma_raw)
 
-    def forward(self, features: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, style: Tensor, amount: Tensor) -> tuple[Tensor, Tensor]:
         config = self.config
         frames = features.shape[1]
         padded = functional.pad(features, (0, 0, graph.KERNEL - 1, 0))
         hidden = self.first_bias + sum(
             (padded[:, i : i + frames] @ self.first[i] for i in range(graph.KERNEL)), start=torch.zeros(())
         )
+        rest = (1.0 - amount)[:, None]
         for block in self.blocks:
-            hidden = block(hidden, style)
+            hidden = block(hidden, style, rest)
         answer = hidden @ self.last + self.last_bias
         moves, swing = answer[..., :-1], answer[..., -1:]
-        ratios = config.ratio_bound * torch.tanh(moves / config.ratio_bound) + style @ self.base
-        swing = config.swing_bound * torch.tanh(swing / config.swing_bound) + style @ self.level
-        dynamics = torch.cat([swing, (style @ self.gamma()).expand_as(swing)], dim=-1)
+        ratios = config.ratio_bound * torch.tanh(moves / config.ratio_bound) + (style @ self.base)[:, None]
+        swing = config.swing_bound * torch.tanh(swing / config.swing_bound) + (style @ self.level)[:, None, None]
+        dynamics = torch.cat([swing, (style @ self.gamma())[:, None, None].expand_as(swing)], dim=-1)
         return ratios.unflatten(-1, (len(config.excitations), config.bands)), dynamics
 
     def weights(self, body: Float32) -> graph.Weights:
@@ -128,9 +135,9 @@ class Student(nn.Module):
         blocks = []
         for block in self.blocks:
             assert isinstance(block, _Block)
-            parts = (block.taps, block.into, block.bias, block.out, block.scale, block.shift)
-            taps, into, bias, out, scale, shift = (array(part) for part in parts)
-            blocks.append(graph.Block(taps, into, bias, out, scale, shift, block.dilation))
+            names = ("taps", "into", "bias", "out", "scale", "shift", "scale_rest", "shift_rest")
+            parts = {name: array(getattr(block, name)) for name in names}
+            blocks.append(graph.Block(**parts, dilation=block.dilation))
         return graph.Weights(
             first=array(self.first),
             first_bias=array(self.first_bias),
@@ -176,73 +183,98 @@ class Heard:
     """A batch of content as the engine's observer saw it; float32 tensors, frames aligned.
 
     spectra complex64 [batch, frames, excitations, bins]; features [batch, past + frames, features]; power and shape
-    [batch, frames, excitations, bands]; level and swing [batch, frames]; aligned [batch, frames * hop], the input
-    one hop late.
+    [batch, frames, excitations, bands]; swing [batch, frames]; aligned [batch, frames * hop], the input one hop late.
     """
 
     spectra: Tensor
     features: Tensor
     power: Tensor
     shape: Tensor
-    level: Tensor
     swing: Tensor
     aligned: Tensor
 
+    def to(self, device: torch.device) -> "Heard":
+        """The same on another device."""
+        return Heard(**{name: getattr(self, name).to(device) for name in Heard.__dataclass_fields__})
+
+
+@dataclass
+class Setting:
+    """How a batch is played: style [batch, styles], amount [batch], and the body that they choose.
+
+    taps [batch, taps]; response [batch, bands], its power response.
+    """
+
+    style: Tensor
+    amount: Tensor
+    taps: Tensor
+    response: Tensor
+
 
 class Renderer(nn.Module):
-    """The engine's way from answers to sound, differentiable; amount 1.
+    """The engine's way from answers to sound, differentiable.
 
-    body: natural-log magnitude [points] up to top_hz.
+    bodies: natural-log magnitudes [styles, points] up to top_hz. Above the bands nothing sounds, which differs from
+    the engine for amounts below 1 only.
     """
 
     interpolation: Tensor
     widths: Tensor
-    response: Tensor
+    responses: Tensor
     window: Tensor
-    taps: Tensor
+    filters: Tensor
 
-    def __init__(self, bands: Bands, sizes: StftSizes, sample_rate: float, body: npt.ArrayLike, top_hz: float) -> None:
+    def __init__(
+        self, bands: Bands, sizes: StftSizes, sample_rate: float, bodies: npt.ArrayLike, top_hz: float
+    ) -> None:
         super().__init__()
         self.sizes, self.bins = sizes, bands.bins
-        taps = minimum_phase(on_filter_grid(body, top_hz, sample_rate))
-        response = band_response(taps, bands.pooling, sizes.analysis)
+        filters = body_filters(bodies, top_hz, sample_rate)
+        responses = [[band_response(taps, bands.pooling, sizes.analysis) for taps in steps] for steps in filters]
         self.register_buffer("interpolation", torch.from_numpy(bands.interpolation))
         self.register_buffer("widths", torch.from_numpy(mixer.band_widths(bands, sizes)).float())
-        self.register_buffer("response", torch.from_numpy(response).float())
+        self.register_buffer("responses", torch.from_numpy(np.array(responses)).float())
         self.register_buffer("window", torch.from_numpy(windows(sizes)[1]).float())
-        self.register_buffer("taps", torch.from_numpy(taps).float())
+        self.register_buffer("filters", torch.from_numpy(filters).float())
 
-    def gains(self, heard: Heard, ratios: Tensor, dynamics: Tensor) -> tuple[Tensor, Tensor]:
-        """Band gains and predicted band energies [batch, frames, excitations, bands], law `mixer@1`."""
-        log_gain = (ratios - heard.shape.clamp(*mixer.SHAPE_RANGE)).clamp(*mixer.GAIN_RANGE)
-        energy = torch.exp(2.0 * log_gain) * heard.power
-        predicted = (energy.sum(dim=2) * (self.widths * self.response)).sum(dim=-1)
-        common = heard.level + (dynamics[..., 1] - 1.0) * heard.swing + dynamics[..., 0]
-        common = common - 0.5 * torch.log(predicted + mixer.LEVEL_FLOOR**2)
-        common = common.clamp(*mixer.COMMON_RANGE)
-        return torch.exp(log_gain + common[..., None, None]), energy
+    def setting(self, style: Tensor, amount: Tensor) -> Setting:
+        """The setting for style weights [batch, styles] and amounts [batch]."""
+        position = amount * AMOUNT_STEPS
+        low = position.floor().clamp(max=AMOUNT_STEPS - 1)
+        steps = torch.arange(AMOUNT_STEPS + 1, device=amount.device)
+        share = torch.relu(1.0 - (position[:, None] - steps).abs()) * ((steps - low[:, None]).abs() < 1.5)
+        weights = style[:, :, None] * share[:, None]
+        taps = torch.einsum("bsa,sat->bt", weights, self.filters)
+        return Setting(style, amount, taps, torch.einsum("bsa,sac->bc", weights, self.responses))
 
-    def forward(self, heard: Heard, gains: Tensor, dynamics: Tensor) -> Tensor:
+    def gains(self, heard: Heard, setting: Setting, ratios: Tensor, dynamics: Tensor) -> tuple[Tensor, Tensor]:
+        """Band gains and shares of power [batch, frames, excitations, bands], law `mixer@2`."""
+        amount = setting.amount[:, None, None]
+        weights = setting.response * self.widths
+        tilt = setting.response / (weights.sum(dim=-1, keepdim=True) + mixer.POWER_FLOOR)
+        tilt = 0.5 * torch.log(tilt + mixer.POWER_FLOOR)[:, None, None]
+        flat = tilt - heard.shape
+        dry = flat[:, :, :1].clamp(-mixer.DRY_BOUND, mixer.DRY_BOUND)
+        others = flat[:, :, 1:].clamp(-mixer.OTHER_BOUND, mixer.OTHER_BOUND)
+        log_gain = (torch.cat([dry, others], dim=2) - tilt + ratios).clamp(*mixer.GAIN_RANGE)
+        dry_gain = torch.exp(log_gain[:, :, :1] * amount[..., None])
+        gain = torch.cat([dry_gain, torch.exp(log_gain[:, :, 1:]) * amount[..., None]], dim=2)
+        energy = torch.square(gain * torch.exp(heard.shape))
+        predicted = (energy.sum(dim=2) * weights[:, None]).sum(dim=-1)
+        common = (dynamics[..., 1] - 1.0) * heard.swing + dynamics[..., 0]
+        common = common - 0.5 * torch.log(predicted + mixer.POWER_FLOOR)
+        common = setting.amount[:, None] * common.clamp(*mixer.COMMON_RANGE)
+        gain = gain * torch.exp(common)[..., None, None]
+        return gain, torch.square(gain) * heard.power
+
+    def forward(self, heard: Heard, setting: Setting, gains: Tensor) -> Tensor:
         """Sound [batch, frames * hop], one hop late like heard.aligned."""
         hop = self.sizes.hop
         full = functional.pad(mix(gains, heard.spectra, self.interpolation), (0, self.sizes.bins - self.bins))
         pairs = torch.fft.irfft(full, self.sizes.analysis)[..., -2 * hop :] * self.window
         wet = (pairs[..., :hop] + functional.pad(pairs[..., hop:], (0, 0, 1, 0))[:, :-1]).flatten(1)
-        length = wet.shape[1] + len(self.taps)
+        length = wet.shape[1] + setting.taps.shape[1]
         n_fft = 1 << (length - 1).bit_length()
-        spectrum = torch.fft.rfft(wet, n_fft) * torch.fft.rfft(self.taps, n_fft)
-        filtered: Tensor = torch.fft.irfft(spectrum, n_fft)[:, : wet.shape[1]]
-        return filtered * self._follow(heard, dynamics, filtered)
-
-    def _follow(self, heard: Heard, dynamics: Tensor, wet: Tensor) -> Tensor:
-        hop = self.sizes.hop
-        hops = follower.WINDOW_SAMPLES // hop
-        both = torch.stack([heard.aligned, wet]).unflatten(-1, (-1, hop)).square().mean(dim=-1)
-        levels = functional.pad(both, (hops - 1, 0)).unfold(-1, hops, 1).mean(dim=-1)
-        levels = torch.log(levels + follower.POWER_FLOOR)
-        swing = functional.pad((dynamics[..., 1] - 1.0) * heard.swing, (1, 0))[:, :-1]
-        target = 0.5 * (levels[0] - levels[1]) + swing
-        gains = torch.exp(follower.STRENGTH * target.clamp(-follower.REACH, follower.REACH))
-        before = functional.pad(gains, (1, 0), value=1.0)[:, :-1]
-        rise = torch.arange(1, hop + 1, device=gains.device, dtype=gains.dtype) / hop
-        return (before[..., None] + (gains - before)[..., None] * rise).flatten(1)
+        spectrum = torch.fft.rfft(wet, n_fft) * torch.fft.rfft(setting.taps, n_fft)
+        sound: Tensor = torch.fft.irfft(spectrum, n_fft)[:, : wet.shape[1]]
+        return sound

@@ -114,7 +114,7 @@ def build(
         format=1,
         kind="mixer",
         name="tiny",
-        law="mixer@1",
+        law="mixer@2",
         sample_rate=48000.0,
         sizes=Sizes(sizes.analysis, sizes.synthesis, sizes.hop),
         bands=bands,

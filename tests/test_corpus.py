@@ -114,7 +114,7 @@ def test_the_players_own_recordings_are_used(tmp_path: Path) -> None:
         found += spectrum[top - 3 : top + 4].sum() > 0.99 * spectrum.sum() and top > 2000 * len(audio) / RATE_HZ
         assert len(audio) == RATE_HZ // 2
     assert 8 <= found <= 19
-    assert corpus.content_pieces(2, 0.5, 0.1, RATE_HZ, folder=tmp_path).shape == (2, round(0.6 * RATE_HZ))
+    assert corpus.content_pieces(2, 0.5, 0.1, RATE_HZ, recordings=own).shape == (2, round(0.6 * RATE_HZ))
 
 
 def test_without_audio_the_error_says_what_to_do(tmp_path: Path) -> None:
@@ -122,6 +122,6 @@ def test_without_audio_the_error_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DuendeError, match=r"no audio in .*put WAV"):
         corpus.load_folder(tmp_path)
     with pytest.raises(DuendeError, match="is not a folder"):
-        corpus.content_pieces(1, 1.0, 0.0, folder=tmp_path / "missing")
+        corpus.load_folder(tmp_path / "missing")
     with pytest.raises(ValueError, match="at least one"):
         corpus.content_pieces(0, 1.0, 0.0)

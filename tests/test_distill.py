@@ -14,9 +14,10 @@ from duende import DuendeError  # noqa: E402
 from duende.engine.preset import load_rig  # noqa: E402
 from duende.engine.render import render_array  # noqa: E402
 from duende.export import measures  # noqa: E402
-from duende.export.distill import DistillConfig, style_body  # noqa: E402
-from duende.export.forge import ForgeRequest, forge, load_style  # noqa: E402
+from duende.export.distill import DistillConfig  # noqa: E402
+from duende.export.forge import ForgeRequest, forge, load_style, sources  # noqa: E402
 from duende.export.pluck import demo_phrase  # noqa: E402
+from duende.export.style import style_body  # noqa: E402
 from duende.presets.library import Library  # noqa: E402
 
 pytestmark = pytest.mark.train
@@ -37,7 +38,14 @@ def reed(seconds: float = 3.0) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     return np.asarray(0.05 * sound + 1e-3 * rng.standard_normal(len(time)), dtype=np.float32)
 
 
-SMALL = DistillConfig(pieces=4, seconds=1.6, run_in_seconds=1.0, steps=24, warm_up=4, average=0.8, filter_banks=3)
+SMALL = DistillConfig(
+    pieces=8, seconds=1.6, run_in_seconds=1.0, steps=24, warm_up=4, average=0.8, filter_banks=3, check_every=12
+)
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUENDE_HOME", str(tmp_path / "home"))
 
 
 def test_forging_brings_an_unheard_guitar_nearer_to_the_style(tmp_path: Path) -> None:
@@ -46,7 +54,9 @@ def test_forging_brings_an_unheard_guitar_nearer_to_the_style(tmp_path: Path) ->
     library = Library(tmp_path / "presets", tmp_path / "none")
     guitar = demo_phrase(RATE)[: 6 * RATE]
     steps: list[int] = []
-    request = ForgeRequest(tmp_path / "reed.wav", "reed", config=SMALL, judges={"phrase": guitar})
+    request = ForgeRequest(
+        sources([tmp_path / "reed.wav"], "reed", apart=False), "reed", steps=24, config=SMALL, judges={"phrase": guitar}
+    )
     forged = forge(request, library, report=lambda step: steps.append(step.step))
     assert steps == list(range(1, SMALL.steps + 1))
     judge = measures.Judge(guitar, clip)
@@ -54,7 +64,7 @@ def test_forging_brings_an_unheard_guitar_nearer_to_the_style(tmp_path: Path) ->
     before, after = judge.measure(guitar), judge.measure(output)
     assert after.style_distance < 0.5 * before.style_distance
     assert after.envelope_error < 0.5 * before.envelope_error
-    assert forged.measured["phrase"][0].style_distance == pytest.approx(after.style_distance, rel=0.05)
+    assert forged.measured["reed"]["phrase"][0].style_distance == pytest.approx(after.style_distance, rel=0.05)
     spec_quality = forged.entry.read()
     assert spec_quality.slots[0].model == "reed.onnx"
     assert (library.own / "reed.png").is_file()

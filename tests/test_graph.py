@@ -28,13 +28,16 @@ def past(signal: Float64, samples: int) -> Float64:
     return np.concatenate([np.zeros((samples, signal.shape[1])), signal])[: len(signal)]
 
 
-def student(given: Weights, features: Float64, style: Float64) -> tuple[Float64, Float64]:
+def student(given: Weights, features: Float64, style: Float64, amount: float = 1.0) -> tuple[Float64, Float64]:
     """Ratios [frames, excitations, bands] and dynamics [frames, 2] of one channel from silence."""
     hidden = given.first_bias + sum(past(features, KERNEL - 1 - i) @ given.first[i] for i in range(KERNEL))
     for block in given.blocks:
         taps = [past(hidden, (KERNEL - 1 - i) * block.dilation) * block.taps[i] for i in range(KERNEL)]
         inner = np.sum(taps, axis=0) @ block.into + block.bias
-        inner = inner * (style @ block.scale) + style @ block.shift
+        scale, shift = style @ block.scale, style @ block.shift
+        if block.scale_rest is not None and block.shift_rest is not None:
+            scale, shift = scale + (1.0 - amount) * block.scale_rest, shift + (1.0 - amount) * block.shift_rest
+        inner = inner * scale + shift
         hidden = hidden + np.maximum(inner, 0.0) @ block.out
     answer = hidden @ given.last + given.last_bias
     columns = EXCITATIONS * BANDS
@@ -64,6 +67,24 @@ def run(given: Weights, features: Float32, style: Float32, frames: int) -> tuple
         carried = dict(zip(carried, after, strict=True))
         parts.append((ratios, dynamics))
     return np.concatenate([p[0] for p in parts], axis=1), np.concatenate([p[1] for p in parts], axis=1)
+
+
+def test_the_amount_moves_the_conditioning(rng: np.random.Generator) -> None:
+    given = weights()
+    for block in given.blocks:
+        rests = rng.normal(0.0, 0.5, (2, block.scale.shape[1])).astype(np.float32)
+        block.scale_rest, block.shift_rest = rests
+    features = rng.standard_normal((1, 20, FEATURES)).astype(np.float32)
+    ort = session(build_graph(given, EXCITATIONS, BANDS))
+    feeds = {state.name: np.zeros((1, *state.shape), dtype=np.float32) for state in states(given, FEATURES)}
+    feeds |= {"features": features, "style": np.array([0.3, 0.7], dtype=np.float32)}
+    answers = []
+    for amount in (1.0, 0.4):
+        (ratios,) = ort.run(["ratios"], feeds | {"amount": np.array([amount], dtype=np.float32)})
+        wanted = student(given, features[0].astype(np.float64), np.array([0.3, 0.7]), amount)[0]
+        assert np.abs(ratios[0] - wanted).max() <= 1e-4
+        answers.append(ratios)
+    assert np.abs(answers[0] - answers[1]).max() > 0.01
 
 
 @pytest.mark.parametrize("frames", [1, 5, 40])

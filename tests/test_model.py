@@ -287,7 +287,7 @@ def test_unknown_fields_are_refused(sound: tuple[Graph, ModelSpec], tmp_path: Pa
 
 WRONG_SPECS: list[tuple[dict[str, Any], str]] = [
     ({"kind": "drone"}, "model kind 'drone', this version plays mixer and texture"),
-    ({"kind": "texture"}, "gain law 'mixer@1', this version knows 'texture@1' for a texture"),
+    ({"kind": "texture"}, "gain law 'mixer@2', this version knows 'texture@1' for a texture"),
     ({"law": "texture@1"}, "gain law 'texture@1'"),
     ({"law": "mixer@9"}, "gain law 'mixer@9'"),
     ({"sizes": Sizes(2048, 512, 256)}, "sizes (2048, 512, 256)"),
@@ -332,7 +332,7 @@ def texture() -> tuple[Graph, ModelSpec]:
 
 WRONG_TEXTURES: list[tuple[dict[str, Any], str]] = [
     ({"kind": "mixer"}, "gain law 'texture@1'"),
-    ({"kind": "mixer", "law": "mixer@1"}, "sizes (1024, 256, 128)"),
+    ({"kind": "mixer", "law": "mixer@2"}, "sizes (1024, 256, 128)"),
     ({"sizes": Sizes(2048, 256, 128)}, "sizes (2048, 256, 128), this version knows [(1024, 256, 128)]"),
     ({"bands": 48}, "48 bands, its windows give 513 bins"),
     ({"excitations": ["dry@1"]}, "excitations ['dry@1']: a texture has tone@1, noise@1"),

@@ -11,7 +11,6 @@ from duende import DuendeError
 from duende.engine.body import TAPS, Body
 from duende.engine.convolver import Convolver
 from duende.engine.excitation import Excitations
-from duende.engine.follower import Follower
 from duende.engine.mixer import GainLaw, Observer, mixer_bands
 from duende.engine.model import Model, load_model
 from duende.engine.processor import StreamSpec
@@ -142,19 +141,14 @@ def test_it_is_the_sum_of_its_parts(models: dict[StftSizes, Model], rng: np.rand
     body.set(style, 1.0)
     spectra = np.zeros((1, frames, sizes.bins), dtype=np.complex64)
     law = GainLaw(bands, sizes, count, 1, frames)
-    law.process(analysed, seen, stream.ratios[frames], dynamics, body.band_power, 1.0, spectra)
+    law.follow(body.band_power)
+    law.process(analysed, seen, stream.ratios[frames], dynamics, 1.0, spectra)
     wet = np.zeros((1, len(samples)), dtype=np.float32)
     Synthesis(sizes, 1, frames).process(spectra, wet)
     impulse_response = np.zeros(TAPS, dtype=np.float32)
     Convolver(body.spectra).process(np.eye(1, TAPS, dtype=np.float32)[0], impulse_response)
     wet = signal.oaconvolve(wet[0].astype(np.float64), impulse_response)[np.newaxis, : len(samples)].astype(np.float32)
-    # What leaves now belongs to the input, and to the swing, of one hop ago.
-    aligned, swing = np.zeros_like(wet), np.zeros((1, frames), dtype=np.float32)
-    aligned[0, sizes.hop :] = samples[: -sizes.hop, 0]
-    swing[:, 1:] = ((dynamics[:, :, 1] - 1.0) * seen.swing)[:, :-1]
-    Follower(sizes.hop, 1).process(aligned, swing, 1.0, wet)
     assert np.abs(run(model, samples, [3, 1])[:, 0] - wet[0]).max() <= 1e-5
-    assert np.abs(swing).max() > 0.3
 
 
 def test_channels_do_not_mix(models: dict[StftSizes, Model], rng: np.random.Generator) -> None:

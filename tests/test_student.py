@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import signal
 
 torch = pytest.importorskip("torch")
 
@@ -18,8 +19,9 @@ from duende.engine.spectral import SpectralProcessor  # noqa: E402
 from duende.engine.stft import DEFAULT_SIZES  # noqa: E402
 from duende.export import model_file  # noqa: E402
 from duende.export.content import batch, hear  # noqa: E402
-from duende.export.distill import BODY_POINTS, BODY_TOP_HZ, Distilled  # noqa: E402
+from duende.export.distill import Distilled  # noqa: E402
 from duende.export.student import Renderer, Student, StudentConfig, mix  # noqa: E402
+from duende.export.style import BODY_POINTS, BODY_TOP_HZ  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -37,15 +39,18 @@ def student() -> Student:
     return made
 
 
-def curve() -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def curves(styles: int = 1) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     frequency = np.linspace(0.0, 1.0, BODY_POINTS)
-    return np.asarray(-3.0 * frequency + 0.5 * np.cos(12.0 * frequency), dtype=np.float32)
+    slopes = -3.0 * np.arange(1, styles + 1)[:, None]
+    return np.asarray(slopes * frequency + 0.5 * np.cos(12.0 * frequency), dtype=np.float32)
 
 
 def export(student: Student) -> bytes:
-    distilled = Distilled(student, curve(), [], 0.0)
-    origin = model_file.provenance([], "tests", {}, 0, 0, "CC0")
-    return model_file.model_bytes(distilled, "tiny", ["tiny"], DEFAULT_SIZES, RATE, origin)
+    styles = student.config.styles
+    names = ["one", "other", "third"][:styles]
+    distilled = Distilled(student, curves(styles), [], 0.0, 0, (1.0, 1.0), True)
+    origin = model_file.provenance([], "none", "tests", {}, 0, 0, "CC0")
+    return model_file.model_bytes(distilled, "tiny", names, DEFAULT_SIZES, RATE, origin)
 
 
 def plucks(samples: int, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
@@ -54,29 +59,42 @@ def plucks(samples: int, rng: np.random.Generator) -> np.ndarray[tuple[int], np.
     return np.asarray(0.1 * sound + 1e-3 * rng.standard_normal(samples), dtype=np.float32)
 
 
-def test_training_hears_what_the_engine_plays(tmp_path: Path, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize(("style", "amount"), [([1.0], 1.0), ([0.3, 0.7], 1.0), ([0.0, 1.0], 0.7)], ids=str)
+def test_training_hears_what_the_engine_plays(
+    style: list[float], amount: float, tmp_path: Path, rng: np.random.Generator
+) -> None:
     """The differentiable way from content to sound equals the engine's; without noise, which counts from the start."""
     names = tuple(name for name in NAMES if name != "noise@1")
     torch.manual_seed(5)
-    config = replace(CONFIG, excitations=names)
+    config = replace(CONFIG, excitations=names, styles=len(style))
     student = Student(config)
     with torch.no_grad():
-        student.last.add_(0.05 * torch.randn_like(student.last))
+        for name, parameter in student.named_parameters():
+            if name == "last" or "scale" in name or "shift" in name:
+                parameter.add_(0.05 * torch.randn_like(parameter))
+        student.gamma_raw.add_(torch.linspace(-1.0, 1.0, len(style)))
     hop = DEFAULT_SIZES.hop
-    samples = plucks(300 * hop, rng)
+    # Above the bands only the engine plays on where the amount is below 1: nothing is there to be played.
+    below = signal.ellip(10, 0.1, 100.0, 15000.0, fs=RATE, output="sos")
+    samples = signal.sosfilt(below, plucks(300 * hop, rng)).astype(np.float32)
     (tmp_path / "tiny.onnx").write_bytes(export(student))
     rig = build_rig([("tiny", SpectralProcessor(load_model(tmp_path / "tiny.onnx")))])
+    rig.bank.set("slot/1/amount", amount)
+    for name, weight in zip(["one", "other"], style if len(style) > 1 else [], strict=False):
+        rig.bank.set(f"slot/1/{name}", weight)
     played = render_array(rig, samples, RATE)[: len(samples)]
     past = config.receptive_field - 1
     # Before the content there is silence enough for memory and alignment; the engine starts as if after silence.
     quiet = np.zeros((past + 1) * hop, dtype=np.float32)
     heard = batch([hear(np.concatenate([quiet, samples]), RATE, DEFAULT_SIZES, len(quiet), past, names)])
-    renderer = Renderer(mixer_bands(DEFAULT_SIZES, RATE), DEFAULT_SIZES, RATE, curve(), BODY_TOP_HZ)
+    renderer = Renderer(mixer_bands(DEFAULT_SIZES, RATE), DEFAULT_SIZES, RATE, curves(len(style)), BODY_TOP_HZ)
+    setting = renderer.setting(torch.tensor([style]), torch.tensor([amount]))
     with torch.no_grad():
-        ratios, dynamics = student(heard.features, torch.ones(1))
-        ratios, dynamics = ratios[:, past:], dynamics[:, past:]
-        trained = renderer(heard, renderer.gains(heard, ratios, dynamics)[0], dynamics)[0].numpy()
-    assert np.abs(trained[hop:] - played[: len(trained) - hop]).max() < 1e-5
+        ratios, dynamics = student(heard.features, setting.style, setting.amount)
+        gains = renderer.gains(heard, setting, ratios[:, past:], dynamics[:, past:])[0]
+        trained = renderer(heard, setting, gains)[0].numpy()
+    settled = 100 * hop if amount < 1.0 or len(style) > 1 else 0  # values glide from their defaults
+    assert np.abs(trained[hop:] - played[: len(trained) - hop])[settled:].max() < 1e-5
 
 
 def test_the_exported_file_answers_as_the_student(student: Student, tmp_path: Path) -> None:
@@ -84,7 +102,7 @@ def test_the_exported_file_answers_as_the_student(student: Student, tmp_path: Pa
     path.write_bytes(export(student))
     model = load_model(path)
     assert model.spec.receptive_field_frames == CONFIG.receptive_field
-    np.testing.assert_allclose(model.body(np.ones(1, dtype=np.float32)), curve(), atol=1e-6)
+    np.testing.assert_allclose(model.body(np.ones(1, dtype=np.float32)), curves()[0], atol=1e-6)
 
 
 def test_export_refuses_a_graph_that_answers_otherwise(student: Student, monkeypatch: pytest.MonkeyPatch) -> None:

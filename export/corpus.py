@@ -8,7 +8,7 @@ import itertools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -281,38 +281,64 @@ def _in_a_room(audio: Float32, sample_rate: float, rng: np.random.Generator) -> 
     return np.asarray(audio + scipy.signal.fftconvolve(audio, response)[: len(audio)], dtype=np.float32)
 
 
-def augment(audio: Float32, sample_rate: float, rng: np.random.Generator) -> Float32:
+@dataclass(frozen=True)
+class Augmentation:
+    """How often each change is made to a piece of content, 0 to 1; `speed` changes tempo and tuning alike."""
+
+    speed: float = 0.6
+    polarity: float = 0.5
+    equaliser: float = 0.8
+    comb: float = 0.4
+    clipping: float = 0.3
+    compression: float = 0.3
+    room: float = 0.3
+    noise: float = 1.0
+    level: float = 1.0
+
+
+AS_USUAL = Augmentation()
+
+
+def augment(audio: Float32, sample_rate: float, rng: np.random.Generator, chances: Augmentation = AS_USUAL) -> Float32:
     """Another pick-up, cable, amplifier, room and volume for audio [samples]: float32, as long, finite.
 
-    Polarity (50 %), equaliser (80 %), comb (40 %), soft clipping (30 %), slow compression or expansion (30 %), room
-    (30 %), noise floor of -95..-45 dBFS under an RMS of -20 dBFS, then -20..+6 dB of level.
+    Polarity, equaliser, comb, soft clipping, slow compression or expansion, room, each by chance; a noise floor of
+    -95..-45 dBFS under an RMS of -20 dBFS, then -20..+6 dB of level.
     """
-    if rng.random() < 0.5:
+    if rng.random() < chances.polarity:
         audio = -audio
-    if rng.random() < 0.8:
+    if rng.random() < chances.equaliser:
         audio = _equalised(audio, sample_rate, rng)
-    if rng.random() < 0.4:
+    if rng.random() < chances.comb:
         delay = round(rng.uniform(20.0, 260.0) * sample_rate / 48000)
         echo = np.float32(rng.uniform(0.2, 0.8) * rng.choice((-1.0, 1.0)))
         audio = audio + echo * np.concatenate((np.zeros(delay, dtype=np.float32), audio[:-delay]))
-    if rng.random() < 0.3:
+    if rng.random() < chances.clipping:
         drive = np.float32(np.exp(rng.uniform(np.log(0.3), np.log(3.0))) / _rms(audio))
         audio = np.tanh(drive * audio)
-    if rng.random() < 0.3:
+    if rng.random() < chances.compression:
         audio = _compressed(audio, sample_rate, rng)
-    if rng.random() < 0.3:
+    if rng.random() < chances.room:
         audio = _in_a_room(audio, sample_rate, rng)
     audio = audio * np.float32(NOMINAL_RMS / _rms(audio))
-    noise = rng.standard_normal(len(audio)).astype(np.float32)
-    if rng.random() < 0.5:
-        noise = np.asarray(scipy.signal.lfilter([1.0], [1.0, -0.95], noise), dtype=np.float32)
-    audio = audio + noise * np.float32(10.0 ** (rng.uniform(-95.0, -45.0) / 20.0) / _rms(noise))
-    return np.asarray(audio * np.float32(10.0 ** (rng.uniform(-20.0, 6.0) / 20.0)), dtype=np.float32)
+    if rng.random() < chances.noise:
+        noise = rng.standard_normal(len(audio)).astype(np.float32)
+        if rng.random() < 0.5:
+            noise = np.asarray(scipy.signal.lfilter([1.0], [1.0, -0.95], noise), dtype=np.float32)
+        audio = audio + noise * np.float32(10.0 ** (rng.uniform(-95.0, -45.0) / 20.0) / _rms(noise))
+    level_db = rng.uniform(-20.0, 6.0) if rng.random() < chances.level else 0.0
+    return np.asarray(audio * np.float32(10.0 ** (level_db / 20.0)), dtype=np.float32)
 
 
-def _source(seconds: float, sample_rate: float, recordings: Sequence[Float32], rng: np.random.Generator) -> Float32:
-    """Playing at RMS 0.1 for exactly `seconds`, at another speed and pitch (60 %, 2/3 to 3/2)."""
-    speed = float(np.exp(rng.uniform(-1.0, 1.0) * np.log(1.5))) if rng.random() < 0.6 else 1.0
+def _source(
+    seconds: float,
+    sample_rate: float,
+    recordings: Sequence[Float32],
+    rng: np.random.Generator,
+    other_speed: float = AS_USUAL.speed,
+) -> Float32:
+    """Playing at RMS 0.1 for exactly `seconds`, now and then at another speed and pitch (2/3 to 3/2)."""
+    speed = float(np.exp(rng.uniform(-1.0, 1.0) * np.log(1.5))) if rng.random() < other_speed else 1.0
     count = round(seconds * sample_rate)
     own = bool(recordings) and rng.random() < _OWN_SHARE
     longer = seconds * speed + 0.05
@@ -328,19 +354,20 @@ def _piece(
     sample_rate: float,
     recordings: Sequence[Float32],
     seed: np.random.SeedSequence,
+    chances: Augmentation,
 ) -> Float32:
     """One augmented piece with its run-in; the densest of a few attempts."""
     rng = np.random.default_rng(seed)
     total = seconds + run_in_seconds
     run_in = round(run_in_seconds * sample_rate)
     for _ in range(_ATTEMPTS):
-        audio = _source(total, sample_rate, recordings, rng)
+        audio = _source(total, sample_rate, recordings, rng, chances.speed)
         if rng.random() < 0.35:
-            second = _source(total, sample_rate, recordings, rng)
+            second = _source(total, sample_rate, recordings, rng, chances.speed)
             audio = audio + np.float32(10.0 ** (rng.uniform(-12.0, 0.0) / 20.0)) * second
         if _is_dense(audio[run_in:], sample_rate):
             break
-    audio = augment(audio, sample_rate, rng)
+    audio = augment(audio, sample_rate, rng, chances)
     if rng.random() < _COLD_STARTS:
         audio[:run_in] = 0.0
     return audio
@@ -353,6 +380,7 @@ def content_pieces(
     sample_rate: float = 48000,
     seed: int = 0,
     recordings: Sequence[Float32] = (),
+    chances: Augmentation = AS_USUAL,
 ) -> Float32:
     """The content to train on: float32 [count, (run_in_seconds + seconds) * sample_rate].
 
@@ -365,5 +393,5 @@ def content_pieces(
     seeds = np.random.SeedSequence(seed).spawn(count)
     workers = min(_WORKERS, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
-        pieces = pool.map(lambda s: _piece(seconds, run_in_seconds, sample_rate, recordings, s), seeds)
+        pieces = pool.map(lambda s: _piece(seconds, run_in_seconds, sample_rate, recordings, s, chances), seeds)
         return np.stack(list(pieces))

@@ -29,6 +29,7 @@ from .checkpoint import Checkpoint
 from .corpus import content_pieces, load_folder
 from .distill import DistillConfig, Distiller, Progress
 from .evaluate import evaluate
+from .kept import Measure, kept_share
 from .model_file import model_bytes, provenance, with_quality
 from .pictures import style_picture
 from .pluck import demo_phrase
@@ -173,7 +174,14 @@ def forge(
         style.name: _measure(model, number, draft.amount, style.audio, judges) for number, style in enumerate(styles)
     }
     notices += _unbeaten(measured)
-    page = _report(request, model, styles, judges, draft) if request.report is not None else None
+    if draft.teacher != "none":
+        say("asking the teacher to play the same")
+        notices += [
+            f"{style.name}: keeps {_kept(request.mode, draft, model, number, style, judges):.0%} of what the "
+            f"{draft.teacher} teacher gains in style by working on the same take"
+            for number, style in enumerate(styles)
+        ]
+    page = _report(request, model, styles, judges, draft, notices) if request.report is not None else None
     models = {f"{request.name}.onnx": with_quality(draft.data, _quality(measured))}
     picture = style_picture(np.concatenate([style.audio for style in styles]), rate)
     entry = library.save(request.name, preset_of(request, model, draft.amount), models, picture, force=force)
@@ -187,6 +195,7 @@ class _Draft:
     data: bytes
     amount: float
     history: list[dict[str, float]]
+    teacher: Teacher
 
 
 def _make_timbre(
@@ -228,7 +237,7 @@ def _make_timbre(
     )
     names = [style.name for style in styles]
     data = model_bytes(distilled, request.name, names, config.sizes, config.sample_rate, origin)
-    return _Draft(data, config.amount, distilled.history)
+    return _Draft(data, config.amount, distilled.history, teacher)
 
 
 def _make_texture(
@@ -265,7 +274,7 @@ def _make_texture(
         request.licence,
     )
     data = texture_bytes(distilled, request.name, [style.name for style in styles], config.sample_rate, origin)
-    return _Draft(data, 1.0, distilled.history)
+    return _Draft(data, 1.0, distilled.history, teacher)
 
 
 def _seconds_left(request: ForgeRequest, started: float) -> float:
@@ -365,12 +374,28 @@ def _measure(
     measured = {}
     for title, guitar in judges.items():
         judge = measures.Judge(guitar, clip)
-        rig = build_rig([(model.spec.name, processor_for(model))])
-        for control, value in values_of(model, number, amount).items():
-            rig.bank.set(f"slot/1/{control}", value)
-        output = render_array(rig, guitar, 48000)[: len(guitar)]
+        output = _played(model, number, amount, guitar)
         measured[title] = (judge.measure(output), judge.measure(judge.matched_eq))
     return measured
+
+
+def _played(model: Model, number: int, amount: float, guitar: Float32) -> Float32:
+    """A take [samples] through the engine in one of the model's styles."""
+    rig = build_rig([(model.spec.name, processor_for(model))])
+    for control, value in values_of(model, number, amount).items():
+        rig.bank.set(f"slot/1/{control}", value)
+    return render_array(rig, guitar, 48000)[: len(guitar)]
+
+
+def _kept(
+    mode: Mode, draft: _Draft, model: Model, number: int, style: StyleClip, judges: Mapping[str, Float32]
+) -> float:
+    """The share of the teacher's gain in style that the model keeps on the judges' takes."""
+    assert draft.teacher != "none"
+    takes = list(judges.values())
+    outputs = [_played(model, number, draft.amount, take) for take in takes]
+    measure: Measure = "pitch-bound" if mode == "texture" else "pitch-blind"
+    return kept_share(takes, outputs, style.audio, 48000, draft.teacher, measure)
 
 
 def _report(
@@ -379,6 +404,7 @@ def _report(
     styles: Sequence[StyleClip],
     judges: Mapping[str, Float32],
     draft: _Draft,
+    notices: Sequence[str],
 ) -> Path:
     """An HTML report for each style; the path of the first."""
     assert request.report is not None
@@ -388,6 +414,7 @@ def _report(
         name = request.name if len(styles) == 1 else f"{request.name}-{style.name}"
         values = {f"slot/1/{control}": value for control, value in values_of(model, number, draft.amount).items()}
         evaluation = evaluate(model, judges, style.audio, name=name, style_title=style.name, values=values)
+        evaluation = replace(evaluation, notices=[*notices, *evaluation.notices])
         pages.append(write_report(request.report, evaluation, history))
     return pages[0]
 

@@ -71,18 +71,29 @@ class Library:
     def save(
         self, name: str, preset: Preset, models: dict[str, bytes], picture: bytes | None = None, *, force: bool = False
     ) -> Entry:
-        """Store a preset, its model files and a PNG of its style under the player's folder, the preset last."""
+        """Store a preset, its model files and a PNG of its style under the player's folder, the preset last.
+
+        Where one of the files cannot be written, the new ones are taken away again.
+        """
         check_name(name)
         for file in (*models, *(slot.model for slot in preset.slots)):
             check_model_name(file)
         entry = Entry(name, self.own, factory=False)
         if entry.path.exists() and not force:
             raise DuendeError(f"there is a preset {name!r} already: choose another name, or replace it with --force")
-        for file, data in models.items():
-            write_atomically(self.own / file, data)
+        files = {self.own / file: data for file, data in models.items()}
         if picture is not None:
-            write_atomically(entry.picture_path, picture)
-        write_atomically(entry.path, encode_preset(preset))
+            files[entry.picture_path] = picture
+        files[entry.path] = encode_preset(preset)
+        new = [path for path in files if not path.exists()]
+        try:
+            for path, data in files.items():
+                write_atomically(path, data)
+        except DuendeError:
+            # What is there is a whole preset, or none of it.
+            for path in new:
+                path.unlink(missing_ok=True)
+            raise
         return entry
 
 

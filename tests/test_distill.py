@@ -1,6 +1,8 @@
 """A distillation of a few seconds must bring a guitar that it never heard nearer to the style."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +16,10 @@ from duende import DuendeError  # noqa: E402
 from duende.engine.preset import load_rig  # noqa: E402
 from duende.engine.render import render_array  # noqa: E402
 from duende.export import measures  # noqa: E402
-from duende.export.distill import DistillConfig  # noqa: E402
+from duende.export.distill import DistillConfig, Progress  # noqa: E402
 from duende.export.forge import ForgeRequest, forge, load_style, sources  # noqa: E402
 from duende.export.pluck import demo_phrase  # noqa: E402
-from duende.export.style import style_body  # noqa: E402
+from duende.export.style import pooled, style_body  # noqa: E402
 from duende.presets.library import Library  # noqa: E402
 
 pytestmark = pytest.mark.train
@@ -39,7 +41,7 @@ def reed(seconds: float = 3.0) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
 
 
 SMALL = DistillConfig(
-    pieces=8, seconds=1.6, run_in_seconds=1.0, steps=24, warm_up=4, average=0.8, filter_banks=3, check_every=12
+    pieces=6, seconds=1.2, run_in_seconds=0.6, steps=24, warm_up=4, average=0.8, filter_banks=2, check_every=6
 )
 
 
@@ -75,6 +77,123 @@ def test_forging_brings_an_unheard_guitar_nearer_to_the_style(tmp_path: Path) ->
     plain = render_array(plain_rig, guitar, RATE)[: len(guitar)]
     assert snr_db(guitar, plain) > 60.0
     assert np.isfinite(quiet).all()
+
+
+def bell(seconds: float = 3.0) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """A dull hum under slow swells: as far from the reed as can be."""
+    time = np.arange(int(seconds * RATE)) / RATE
+    swell = 0.2 + np.sin(np.pi * time / 1.5) ** 2
+    sound = swell * (np.sin(2.0 * np.pi * 110.0 * time) + 0.4 * np.sin(2.0 * np.pi * 165.0 * time))
+    noise = 1e-4 * np.random.default_rng(12).standard_normal(len(time))
+    return np.asarray(0.1 * sound + noise, dtype=np.float32)
+
+
+def request_for(folder: Path, **changes: Any) -> ForgeRequest:
+    soundfile.write(folder / "reed.wav", reed(), RATE)
+    soundfile.write(folder / "bell.wav", bell(), RATE)
+    phrase = demo_phrase(RATE)[: 2 * RATE]
+    both = sources([folder / "reed.wav", folder / "bell.wav"], "pair", apart=True)
+    return replace(ForgeRequest(both, "pair", steps=8, config=SMALL, judges={"phrase": phrase}), **changes)
+
+
+def test_a_family_holds_its_styles_apart_and_what_lies_between(tmp_path: Path) -> None:
+    request = request_for(tmp_path)
+    library = Library(tmp_path / "presets", tmp_path / "none")
+    forged = forge(request, library)
+    guitar = request.judges["phrase"]
+    assert forged.entry.read().slots[0].values == {"amount": SMALL.amount, "reed": 1.0, "bell": 0.0}
+    targets = [measures.StyleTarget(clip, RATE) for clip in (reed(), bell())]
+    distances = []
+    for weights in ((1.0, 0.0), (0.5, 0.5), (0.0, 1.0)):
+        values = {"slot/1/reed": weights[0], "slot/1/bell": weights[1]}
+        output = render_array(load_rig(forged.entry, values=values), guitar, RATE)[: len(guitar)]
+        distances.append([target.distances(output)[0] for target in targets])
+    reeds, bells = np.transpose(distances)
+    assert reeds[0] < reeds[2]
+    assert bells[2] < bells[0]
+    assert reeds[1] < reeds[2]
+    assert bells[1] < bells[0]
+    assert set(forged.measured) == {"reed", "bell"}
+
+
+def test_a_stopped_forging_keeps_its_best_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    library = Library(tmp_path / "presets", tmp_path / "none")
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 7:
+            raise KeyboardInterrupt
+
+    stopped = forge(request_for(tmp_path), library, report=stop)
+    assert len(stopped.history) == 7
+    assert any("--resume" in notice for notice in stopped.notices)
+    assert library.find("pair") == stopped.entry
+    steps: list[int] = []
+    resumed = forge(
+        request_for(tmp_path, resume=True), library, force=True, report=lambda progress: steps.append(progress.step)
+    )
+    # The last check before the stop was after 6 steps.
+    assert steps[0] == 7
+    assert len(resumed.history) == 8
+    straight = forge(request_for(tmp_path, name="straight"), library)
+    assert resumed.history[-1]["total"] == pytest.approx(straight.history[-1]["total"], rel=1e-3)
+    forge(request_for(tmp_path), library, force=True, report=stop)
+    with pytest.raises(DuendeError, match="other recordings or settings"):
+        forge(request_for(tmp_path, resume=True, seed=9), library, force=True)
+
+
+def test_the_time_allowed_is_kept(tmp_path: Path) -> None:
+    """With no time left after the content, the least training is done; the clock itself is not measured."""
+    library = Library(tmp_path / "presets", tmp_path / "none")
+    told: list[Progress] = []
+    forge(request_for(tmp_path, steps=5000, minutes=0.2), library, report=told.append)
+    assert 1 <= len(told) < 5000
+    assert told[-1].steps < 5000
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"device": "cuda"}, "'cuda' is not to be had"),
+    ({"minutes": 0.01}, "0.2 to 600"),
+    ({"name": "A b"}, "lower-case"),
+    ({"styles": ()}, "1 to 8"),
+    ({"styles": sources([Path("a.wav"), Path("b/a.wav")], "x", apart=True)}, "two styles are called 'a'"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), REFUSED)
+def test_what_cannot_work_is_said_before_any_work(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    with pytest.raises(DuendeError, match=words) as caught:
+        forge(request_for(tmp_path, **change), Library(tmp_path / "presets", tmp_path / "none"))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "presets").exists()
+
+
+def test_too_little_memory_is_said_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("duende.export.forge._memory_free", lambda: 0.5 * 2**30)
+    with pytest.raises(DuendeError, match=r"1\.\d GiB of memory are needed and 0\.5 are free"):
+        forge(request_for(tmp_path), Library(tmp_path / "presets", tmp_path / "none"))
+
+
+def test_content_that_is_the_style_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    soundfile.write(tmp_path / "mine" / "take.wav", 0.5 * reed(), RATE)
+    with pytest.raises(DuendeError, match="nothing but the style itself"):
+        forge(request_for(tmp_path, content=tmp_path / "mine"), Library(tmp_path / "presets", tmp_path / "none"))
+
+
+def test_clipped_recordings_are_mentioned(tmp_path: Path) -> None:
+    from duende.export.forge import _flaws
+
+    loud = np.clip(20.0 * reed(), -1.0, 1.0).astype(np.float32)
+    assert _flaws(Path("a.wav"), reed()) == []
+    assert "clipped" in _flaws(Path("a.wav"), loud)[0]
+
+
+def test_several_recordings_are_one_style(tmp_path: Path) -> None:
+    quiet, loud = 0.01 * reed(1.5), reed(1.5)[::-1]
+    both = pooled([quiet, loud])
+    assert len(both) == len(quiet) + len(loud)
+    halves = [np.sqrt(np.mean(part**2)) for part in (both[: len(quiet)], both[len(quiet) :])]
+    assert halves == pytest.approx([0.1, 0.1], rel=1e-3)
 
 
 def test_the_body_is_the_spectrum_of_the_clip_without_its_lines() -> None:

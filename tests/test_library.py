@@ -43,6 +43,24 @@ def test_saving_over_a_preset_needs_force(library: Library) -> None:
     assert library.find("mine").read().name == "two"
 
 
+def test_a_full_disk_leaves_no_half_preset(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk fills up while the preset itself is written, after its model."""
+    written: list[Path] = []
+
+    def full(path: Path, data: bytes) -> None:
+        if path.suffix == ".json":
+            raise DuendeError(f"cannot write {path}: No space left on device")
+        written.append(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    monkeypatch.setattr("duende.presets.library.write_atomically", full)
+    with pytest.raises(DuendeError, match="No space left"):
+        library.save("mine", preset("mine"), {"m.onnx": b"model"}, b"png")
+    assert len(written) == 2
+    assert list(library.own.iterdir()) == []
+
+
 def test_unknown_names_list_what_there_is(library: Library) -> None:
     with pytest.raises(DuendeError, match="no preset 'celo'; there are: cello, wood"):
         library.find("celo")

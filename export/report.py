@@ -1,0 +1,260 @@
+"""The report of an evaluation: one HTML file with sound, pictures, tables and verdicts that needs nothing else."""
+
+import base64
+import io
+import math
+import re
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from ..engine.spec import ModelSpec
+from ..presets.format import write_atomically
+from .evaluate import PRESET, Evaluation, Take, measure_rows, number, playing_rows, verdicts
+from .measures import MATCHED_EQ, UNTOUCHED
+from .pictures import spectrogram_figure
+
+Float32 = npt.NDArray[np.float32]
+
+CURVE_POINTS = 300
+LOUDEST = 0.97
+_CURVE_WIDTH, _CURVE_HEIGHT = 240.0, 90.0
+
+_STYLE = """
+:root{color-scheme:light dark;--back:#fbfaf8;--card:#fff;--text:#1d1b19;--soft:#6a645d;--line:#e3ded7;--mark:#8a3ffc;
+--good:#19753a;--bad:#b3261e}
+@media (prefers-color-scheme:dark){:root{--back:#151413;--card:#1f1d1c;--text:#ece8e3;--soft:#a49d95;--line:#37332f;
+--mark:#be95ff;--good:#6fd08c;--bad:#ff8a80}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--back);color:var(--text);font:16px/1.5 system-ui,sans-serif}
+main{max-width:64rem;margin:0 auto;padding:1.25rem 1rem 4rem}
+h1{font-size:1.7rem;line-height:1.2;margin:.5rem 0}
+h2{font-size:1.2rem;margin:2.5rem 0 .75rem;border-bottom:1px solid var(--line);padding-bottom:.25rem}
+h3{font-size:1rem;margin:1.5rem 0 .5rem}
+p{margin:.4rem 0}.soft{color:var(--soft)}.good{color:var(--good)}.bad{color:var(--bad)}
+.wide{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:.5rem}
+table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
+th,td{padding:.35rem .6rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
+tr:last-child>*{border-bottom:0}thead th{color:var(--soft);font-weight:500}
+tbody th{font-weight:500}.figures td,.figures thead th{text-align:right}.figures td{white-space:nowrap}
+.figures thead th:first-child{text-align:left}
+.sounds,.curves{display:grid;gap:.75rem;grid-template-columns:repeat(auto-fit,minmax(15rem,1fr))}
+figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.6rem}
+figcaption{font-size:.85rem;color:var(--soft);margin-bottom:.3rem}
+audio{width:100%;display:block}img{width:100%;height:auto;display:block;border-radius:.3rem}
+.picture{margin:.75rem 0}svg{width:100%;height:auto;display:block}
+svg path{fill:none;stroke:var(--mark);stroke-width:1.5;stroke-linejoin:round;vector-effect:non-scaling-stroke}
+svg line{stroke:var(--line)}svg text{fill:var(--soft);font-size:9px}
+"""
+
+
+def write_report(
+    path: Path,
+    evaluation: Evaluation,
+    history: Sequence[Mapping[str, float]] = (),
+    *,
+    title: str | None = None,
+) -> Path:
+    """Write the report of an evaluation and return its path.
+
+    path:    a file ending in .html or .htm, or a folder, in which it is called like the preset.
+    history: how the training went: one mapping per noted step, "step" and the losses by name.
+    The file holds its pictures (PNG) and sounds (FLAC, 16 bit) in itself, loads nothing and runs no script; it takes
+    2 to 3 MB per guitar of 8 s. DuendeError where it cannot be written, or without matplotlib.
+    """
+    if path.suffix.lower() not in (".html", ".htm"):
+        path = path / f"{re.sub(r'[^A-Za-z0-9_-]+', '-', evaluation.name).strip('-') or 'report'}.html"
+    write_atomically(path, render_html(evaluation, history, title=title).encode("utf-8"))
+    return path
+
+
+def render_html(
+    evaluation: Evaluation, history: Sequence[Mapping[str, float]] = (), *, title: str | None = None
+) -> str:
+    """The report as text; see `write_report`."""
+    heading = title or f"{evaluation.name}: evaluation"
+    parts = [
+        f"<h1>{escape(heading)}</h1>",
+        _summary(evaluation),
+        "<h2>Verdicts</h2>",
+        _verdict_table(evaluation),
+        "<h2>Sound</h2>",
+        _sounds([(f"style: {evaluation.style}", evaluation.style_clip)], evaluation.sample_rate),
+        *(_take(evaluation, name, take) for name, take in evaluation.takes.items()),
+        "<h2>Playing</h2>",
+        _pairs(playing_rows(evaluation)),
+    ]
+    curves = loss_curves(history)
+    if curves:
+        parts += ["<h2>Training</h2>", f'<div class="curves">{"".join(curves)}</div>']
+    for spec in evaluation.models:
+        parts += [f"<h2>Model {escape(spec.name)}</h2>", _pairs(provenance_rows(spec))]
+    if evaluation.notices:
+        rows = "".join(f"<li>{escape(notice)}</li>" for notice in evaluation.notices)
+        parts += ["<h2>Notes</h2>", f"<ul>{rows}</ul>"]
+    policy = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        f"<title>{escape(heading)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(parts)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def loss_curves(history: Sequence[Mapping[str, float]]) -> list[str]:
+    """One small chart per loss over the steps, as figures with inline SVG; logarithmic where a loss falls 30-fold."""
+    names = dict.fromkeys(name for entry in history for name in entry if name != "step")
+    figures = []
+    for name in names:
+        points = [
+            (float(entry.get("step", place)), float(entry[name]))
+            for place, entry in enumerate(history)
+            if name in entry and math.isfinite(entry[name])
+        ]
+        if len(points) >= 2:
+            figures.append(_curve(name, points))
+    return figures
+
+
+def provenance_rows(spec: ModelSpec) -> list[tuple[str, str]]:
+    """What the model file says of itself and where it comes from, as text."""
+    origin = spec.provenance
+    rows = [("kind", f"{spec.kind}, gain law {spec.law}, {spec.sample_rate:g} Hz, {spec.bands} bands")]
+    rows.append(("styles", ", ".join(spec.styles)))
+    for clip in origin.clips:
+        text = f"{clip.title} by {clip.author}, {clip.licence}"
+        rows.append(("made from", text + (f", {clip.source}" if clip.source else "")))
+    rows += [
+        ("teacher", origin.teacher),
+        ("content", origin.content),
+        ("losses", ", ".join(f"{name} {weight:g}" for name, weight in origin.losses.items())),
+        ("steps, seed", f"{origin.steps}, {origin.seed}"),
+        ("made with", f"{origin.made_with}, {origin.created}"),
+        ("licence", origin.licence),
+    ]
+    return rows
+
+
+def _summary(evaluation: Evaluation) -> str:
+    answers = [one.passed for one in verdicts(evaluation)]
+    reached, judged = answers.count(True), len(answers) - answers.count(None)
+    tone = "good" if reached == judged else "bad"
+    latency = 1000.0 * evaluation.latency.added_samples / evaluation.sample_rate
+    text = f'<p><strong class="{tone}">{reached} of {judged} figures reached</strong>'
+    if judged < len(answers):
+        text += f" <span class='soft'>({len(answers) - judged} without an answer)</span>"
+    text += "</p>\n"
+    takes = f"{len(evaluation.takes)} guitar" + ("s" if len(evaluation.takes) != 1 else "")
+    facts = f"{takes}, {evaluation.sample_rate} Hz, style clip {evaluation.style}, {latency:.2f} ms added latency"
+    for name, value in evaluation.values.items():
+        facts += f", {name} = {value:g}"
+    return text + f'<p class="soft">{escape(facts)}</p>'
+
+
+def _verdict_table(evaluation: Evaluation) -> str:
+    answers = {True: ("reached", "good"), False: ("missed", "bad"), None: ("no answer", "soft")}
+    rows = []
+    for one in verdicts(evaluation):
+        word, tone = answers[one.passed]
+        sense = {"<=": "\u2264", ">=": "\u2265"}[one.sense]
+        cells = f'<td>{number(one.value)}</td><td>{sense} {number(one.bound)}</td><td class="{tone}">{word}</td>'
+        rows.append(f"<tr><th>{escape(one.name)}</th>{cells}</tr>")
+    return _table(["figure", "value", "bound", ""], rows, "figures")
+
+
+def _figures(cells: Sequence[str]) -> str:
+    return f"<tr><th>{escape(cells[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in cells[1:])}</tr>"
+
+
+def _take(evaluation: Evaluation, name: str, take: Take) -> str:
+    ours = evaluation.name
+    sounds = [
+        (f"input: {name}", take.sounds[UNTOUCHED]),
+        (f"output: {ours}", take.sounds[PRESET]),
+        ("for comparison: matched EQ", take.sounds[MATCHED_EQ]),
+    ]
+    rows = [sounds[0], (f"style: {evaluation.style}", evaluation.style_clip), *sounds[1:]]
+    head, measured = measure_rows(evaluation, name)
+    # One line per measure, the preset first: that fits a phone.
+    measured = measured[-1:] + measured[-2::-1]
+    columns = [head, *measured]
+    lines = [_figures([column[place] for column in columns]) for place in range(1, len(head))]
+    described = escape(f"spectrograms of input, style, output and matched EQ, {name}")
+    picture = (
+        f'<figure class="picture"><img alt="{described}" src="{_spectrograms(rows, evaluation.sample_rate)}"></figure>'
+    )
+    return "\n".join(
+        [
+            f"<h3>{escape(name)}, {take.seconds:.1f} s</h3>",
+            _sounds(sounds, evaluation.sample_rate),
+            picture,
+            _table(["measure", *(column[0] for column in measured)], lines, "figures"),
+        ]
+    )
+
+
+def _sounds(sounds: Sequence[tuple[str, Float32]], sample_rate: int) -> str:
+    """Players side by side. All are turned down alike where one of them would clip."""
+    peak = max(float(np.abs(audio).max()) for _, audio in sounds)
+    gain = np.float32(min(1.0, LOUDEST / max(peak, 1e-9)))
+    figures = []
+    for label, audio in sounds:
+        file = io.BytesIO()
+        soundfile.write(file, audio * gain, sample_rate, format="FLAC", subtype="PCM_16")
+        source = _data_url("audio/flac", file.getvalue())
+        figures.append(
+            f"<figure><figcaption>{escape(label)}</figcaption>"
+            f'<audio controls preload="metadata" aria-label="{escape(label)}" src="{source}"></audio></figure>'
+        )
+    return f'<div class="sounds">{"".join(figures)}</div>'
+
+
+def _spectrograms(rows: Sequence[tuple[str, Float32]], sample_rate: int) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        picture = spectrogram_figure(Path(folder) / "picture.png", list(rows), sample_rate)
+        return _data_url("image/png", picture.read_bytes())
+
+
+def _curve(name: str, points: Sequence[tuple[float, float]]) -> str:
+    stride = -(-len(points) // CURVE_POINTS)
+    drawn = [*points[:-1:stride], points[-1]]
+    steps, values = np.array([p[0] for p in drawn]), np.array([p[1] for p in drawn])
+    low, high = float(values.min()), float(values.max())
+    logarithmic = low > 0.0 and high > 30.0 * low
+    scaled = np.log(values) if logarithmic else values
+    span = float(scaled.max() - scaled.min()) or 1.0
+    x = (steps - steps[0]) / (float(steps[-1] - steps[0]) or 1.0) * _CURVE_WIDTH
+    y = 4.0 + (scaled.max() - scaled) / span * (_CURVE_HEIGHT - 8.0)
+    path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True))
+    label = escape(name)
+    scale = ", logarithmic" if logarithmic else ""
+    return (
+        f"<figure><figcaption>{label}: {number(values[0])} to {number(values[-1])}"
+        f" ({number(low)} to {number(high)}{scale})</figcaption>"
+        f'<svg viewBox="0 0 {_CURVE_WIDTH:g} {_CURVE_HEIGHT + 12.0:g}" role="img" aria-label="{label} over the steps">'
+        f'<line x1="0" y1="{_CURVE_HEIGHT:g}" x2="{_CURVE_WIDTH:g}" y2="{_CURVE_HEIGHT:g}"/><path d="{path}"/>'
+        f'<text x="0" y="{_CURVE_HEIGHT + 10.0:g}">{steps[0]:g}</text>'
+        f'<text x="{_CURVE_WIDTH:g}" y="{_CURVE_HEIGHT + 10.0:g}" text-anchor="end">step {steps[-1]:g}</text>'
+        f"</svg></figure>"
+    )
+
+
+def _pairs(rows: Iterable[tuple[str, str]]) -> str:
+    return _table([], [f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in rows])
+
+
+def _table(head: Sequence[str], rows: Sequence[str], kind: str = "") -> str:
+    top = f"<thead><tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr></thead>" if head else ""
+    mark = f' class="{kind}"' if kind else ""
+    return f'<div class="wide"><table{mark}>{top}<tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _data_url(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"

@@ -14,7 +14,7 @@ from duende import DuendeError
 from duende.engine.spec import METADATA_KEY, Tensor
 from duende.export.graph import save_graph
 from duende.export.precision import convert, golden_snr_db, to_float16, to_int8
-from models import build, tiny_weights
+from models import build, build_texture, tiny_texture_weights, tiny_weights
 
 Float32 = npt.NDArray[np.float32]
 
@@ -104,6 +104,16 @@ def test_the_answer_to_other_input_is_within_the_bound_too(model: bytes, rng: np
         error = np.sum((wanted.astype(np.float64) - got) ** 2)
         assert 10.0 * np.log10(np.sum(wanted.astype(np.float64) ** 2) / (error + 1e-30)) > 35.0
     assert spec["name"] == "tiny"
+
+
+def test_textures_shrink_alike() -> None:
+    """The spectra that a style selects stay float32."""
+    texture = save_graph(*build_texture(tiny_texture_weights(width=48, styles=2)))
+    for reduce, bound in ((to_float16, 60.0), (to_int8, 40.0)):
+        small = reduce(texture)
+        assert golden_snr_db(small) > bound
+        assert {"tone_bases", "hiss_bases", "b0_scale", "b0_shift", "b0_bias"} <= set(initialisers(small))
+        assert len(small) < len(texture)
 
 
 @pytest.mark.parametrize(("reduce", "words"), [(to_float16, "float32"), (to_int8, "float16 or float32")])

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -258,7 +258,9 @@ def forge(
     ] = False,
     content: Annotated[Path | None, typer.Option(help="Folder with recordings of your own guitar to train on.")] = None,
     mode: Annotated[str, typer.Option(help="timbre: pitch stays yours; texture: rain, crowds, drones.")] = "timbre",
-    teacher: Annotated[str | None, typer.Option(help="kernel, cnn or none: learn from a teacher's sound, too.")] = None,
+    teacher: Annotated[
+        str, typer.Option(help="kernel, cnn or none: learn from a teacher's sound, too; auto: what suits the mode.")
+    ] = "auto",
     minutes: Annotated[float | None, typer.Option(help="Be ready after so many minutes; 3, 8 for several.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, max=20000, help="Train so many steps, however long.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -276,12 +278,13 @@ def forge(
         raise DuendeError(f"forging needs {error.name}: pip install 'duende[train]'") from error
     from .presets.library import Library
 
+    asked: Literal["auto", "none", "kernel", "cnn"] = _choice("--teacher", teacher, ("auto", "none", "kernel", "cnn"))
     request = ForgeRequest(
         sources(recordings, name, apart=styles),
         name,
         content=content,
         mode=_choice("--mode", mode, ("timbre", "texture")),
-        teacher=None if teacher is None else _choice("--teacher", teacher, ("none", "kernel", "cnn")),
+        teacher=None if asked == "auto" else asked,
         minutes=minutes,
         steps=steps,
         device=device,

@@ -255,6 +255,8 @@ class Slot:
                 self._behind -= bite
                 due -= bite
             if self._behind == 0:
+                # What both have heard, it has heard twice by now.
+                incoming.adopt(self.processor, 0)
                 self._state = "fading"
             return True
         other = self._other[:count]

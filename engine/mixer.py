@@ -18,12 +18,14 @@ and c, and the other excitations linearly, so that amount 0 is the plain guitar.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from .bands import Bands, erb_bands
+from .excitation import pre_emphasis
 from .smoothing import powers_of_two
 from .stft import StftSizes, windows
 
@@ -39,6 +41,9 @@ DRY_BOUND, OTHER_BOUND = 24.0 / 20.0 * math.log(10.0), 8.0
 GAIN_RANGE = (-14.0, 8.0)
 COMMON_RANGE = (-9.0, 5.0)
 FINE_BINS, GROUP = 128, 4
+# What lies under -50 dBFS is hum and hiss rather than playing, and moves the averages little.
+REST_POWER = 1e-5
+EXPECTED_DBFS, EXPECTED_WEIGHT = -45.0, 0.03
 
 
 def feature_count(bands: int) -> int:
@@ -62,11 +67,39 @@ class Observation:
     swing: Float32
 
 
+def expected_shapes(names: Sequence[str], bands: Bands, sizes: StftSizes, sample_rate: float) -> Float64:
+    """Band powers [excitations, bands] of a guitar in general at level 1, to begin the slow averages with.
+
+    A power spectrum flat up to 600 Hz that then falls by 9 dB an octave; saturations fall by 6 from 1200 Hz on, the
+    noise is white; pre-emphasised like all excitations.
+    """
+    hz = np.arange(bands.bins) * sample_rate / sizes.analysis
+    emphasis = np.abs(1.0 - pre_emphasis(sample_rate) * np.exp(-2j * np.pi * hz / sample_rate)) ** 2
+    slopes = {"dry@1": 1.0 / (1.0 + (hz / 600.0) ** 3), "noise@1": np.ones(bands.bins)}
+    saturated = 1.0 / (1.0 + (hz / 1200.0) ** 2)
+    powers = []
+    for name in names:
+        power = slopes.get(name, saturated)
+        powers.append((power * emphasis / (2.0 * np.sum(power) / sizes.analysis)) @ bands.pooling)
+    return np.asarray(powers)
+
+
 class Observer:
-    """Band powers, slow averages and features of a stream of excitation spectra."""
+    """Band powers, slow averages and features of a stream of excitation spectra.
+
+    expected: band powers [excitations, bands] at level 1 that the averages begin with, as if something as quiet as
+    EXPECTED_DBFS had been played for a moment; None: they begin with the first sound, be it the pick-up's hum.
+    """
 
     def __init__(
-        self, bands: Bands, sizes: StftSizes, sample_rate: float, excitations: int, channels: int, max_frames: int
+        self,
+        bands: Bands,
+        sizes: StftSizes,
+        sample_rate: float,
+        excitations: int,
+        channels: int,
+        max_frames: int,
+        expected: Float64 | None = None,
     ) -> None:
         self._bands = bands
         count = bands.count
@@ -100,10 +133,13 @@ class Observer:
         self._featuring = np.block([relative_part, shape_part]).astype(np.float32)
         self._features = np.zeros((channels, max_frames, feature_count(count)), dtype=np.float32)
         self._sum = np.zeros((channels, excitations, count), dtype=np.float32)
+        self._expected = np.zeros((excitations, count)) if expected is None else expected
+        self._expected_weight = 0.0 if expected is None else EXPECTED_WEIGHT
         self._step = np.zeros((excitations, count), dtype=np.float32)
         self._level_sum = [0.0] * channels
         self._weight = [0.0] * channels
         self._views = {frames: self._view(frames) for frames in powers_of_two(max_frames)}
+        self.reset()
 
     def process(self, spectra: Complex64, level: Float32) -> Observation:
         """Observe spectra [channels, excitations, frames, bins] and levels [channels, frames]."""
@@ -116,11 +152,22 @@ class Observer:
         self._describe(view)
         return view.observation
 
+    def silence(self) -> Float32:
+        """Features [features] of an input that has not sounded yet; forgets all averages."""
+        self.reset()
+        channels, excitations, _ = self._sum.shape
+        spectra = np.zeros((channels, excitations, 1, self._bands.bins), dtype=np.complex64)
+        seen = self.process(spectra, np.zeros((channels, 1), dtype=np.float32))
+        features = seen.features[0, 0].copy()
+        self.reset()
+        return features
+
     def reset(self) -> None:
         """Forget all averages."""
-        self._sum.fill(0.0)
+        power = self._expected_weight * 10.0 ** (EXPECTED_DBFS / 10.0)
+        self._sum[:] = power * self._expected
         for channel in range(len(self._weight)):
-            self._level_sum[channel] = self._weight[channel] = 0.0
+            self._level_sum[channel], self._weight[channel] = power, self._expected_weight
 
     def adopt(self, other: "Observer") -> None:
         """Take over the averages of an observer of the same excitations and bands; else leave all as it is."""
@@ -146,7 +193,7 @@ class Observer:
             for frame in range(frames):
                 now = float(level[channel, frame])
                 square = now * now
-                share = self._rate * square / (square + 0.01 * total / (weight + 1e-9) + 1e-9)
+                share = self._rate * square / (square + 0.01 * total / (weight + 1e-9) + REST_POWER)
                 keep = 1.0 - share
                 total = keep * total + share * square
                 weight = keep * weight + share

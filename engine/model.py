@@ -106,9 +106,12 @@ class Model:
         feeds["style"] = np.asarray(style, dtype=np.float32)
         return np.asarray(self._session.run(["body"], feeds)[0])
 
-    def start(self, channels: int, frame_counts: Sequence[int]) -> "ModelStream":
-        """A stream of [channels] signals that can be advanced by any of frame_counts frames at a time."""
-        return ModelStream(self._session, self.spec, channels, frame_counts)
+    def start(self, channels: int, frame_counts: Sequence[int], silence: Float32 | None = None) -> "ModelStream":
+        """A stream of [channels] signals that can be advanced by any of frame_counts frames at a time.
+
+        silence: features [features] of an input that has never sounded; zeros if left out.
+        """
+        return ModelStream(self._session, self.spec, channels, frame_counts, silence)
 
     def check_golden(self) -> None:
         """Answer the golden pair; DuendeError if the installation or the file is not sound."""
@@ -154,7 +157,9 @@ class ModelStream:
     style [styles] and amount [1] are read at each run; amount is heard by graphs that were trained with it alone.
     """
 
-    def __init__(self, session: Any, spec: ModelSpec, channels: int, frame_counts: Sequence[int]) -> None:
+    def __init__(
+        self, session: Any, spec: ModelSpec, channels: int, frame_counts: Sequence[int], silence: Float32 | None
+    ) -> None:
         runtime = _runtime()
         self._session, self._spec = session, spec
         self.style = np.zeros(len(spec.styles), dtype=np.float32)
@@ -194,7 +199,7 @@ class ModelStream:
         self._settled = [array.copy() for array in self._states[0]]
         self._options = runtime.RunOptions()
         self._options.log_severity_level = 4
-        self._settle()
+        self._settle(0.0 if silence is None else silence)
 
     def run(self, frames: int) -> None:
         """Advance by features[frames]; the answer is in ratios[frames] and dynamics[frames]."""
@@ -207,13 +212,10 @@ class ModelStream:
             for array, settled in zip(turn, self._settled, strict=True):
                 np.copyto(array, settled)
 
-    def _settle(self) -> None:
-        """Run every bound size, so that no first run falls into the music, and until silence has filled all memory.
-
-        The features of an input that never sounded are zeros.
-        """
+    def _settle(self, silence: Float32 | float) -> None:
+        """Run every bound size, so that no first run falls into the music, and until silence has filled all memory."""
         for frames in self._bindings:
-            self.features[frames].fill(0.0)
+            self.features[frames][:] = silence
             for _ in range(2 + self._spec.receptive_field_frames // frames):
                 self.run(frames)
         self._settled = [array.copy() for array in self._states[self._turn]]

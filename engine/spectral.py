@@ -7,7 +7,7 @@ from .. import DuendeError
 from .body import TAPS, Body
 from .convolver import Convolver
 from .excitation import Excitations
-from .mixer import GainLaw, Observer, mixer_bands
+from .mixer import GainLaw, Observer, expected_shapes, mixer_bands
 from .model import Model
 from .processor import Processor, StreamSpec
 from .smoothing import powers_of_two
@@ -46,10 +46,11 @@ class SpectralProcessor:
         count = len(model.excitations)
         self._excitations = Excitations(model.excitations, spec.sample_rate, sizes.hop, channels, largest)
         self._analysis = Analysis(sizes, channels * count, largest)
-        self._observer = Observer(bands, sizes, spec.sample_rate, count, channels, largest)
+        expected = expected_shapes(model.excitations, bands, sizes, spec.sample_rate)
+        self._observer = Observer(bands, sizes, spec.sample_rate, count, channels, largest, expected)
         self._law = GainLaw(bands, sizes, count, channels, largest)
         self._synthesis = Synthesis(sizes, channels, largest)
-        self._stream = self.model.start(channels, self._frame_counts)
+        self._stream = self.model.start(channels, self._frame_counts, self._observer.silence())
         curves = [self.model.body(one) for one in np.eye(len(model.styles), dtype=np.float32)]
         self._body = Body(
             np.stack(curves), model.body_top_hz, spec.sample_rate, sizes.hop, bands.pooling, sizes.analysis

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..engine.excitation import Excitations
-from ..engine.mixer import Observer, mixer_bands
+from ..engine.mixer import Observer, expected_shapes, mixer_bands
 from ..engine.stft import Analysis, StftSizes
 from .student import Heard
 
@@ -38,7 +38,8 @@ def hear(samples: Float32, sample_rate: float, sizes: StftSizes, run_in: int, pa
     bands = mixer_bands(sizes, sample_rate)
     excitations = Excitations(names, sample_rate, hop, 1, CHUNK_FRAMES)
     analysis = Analysis(sizes, len(names), CHUNK_FRAMES)
-    observer = Observer(bands, sizes, sample_rate, len(names), 1, CHUNK_FRAMES)
+    expected = expected_shapes(names, bands, sizes, sample_rate)
+    observer = Observer(bands, sizes, sample_rate, len(names), 1, CHUNK_FRAMES, expected)
     first = run_in // hop
     kept = frames - first
     spectra = np.zeros((kept, len(names), bands.bins), dtype=np.complex64)

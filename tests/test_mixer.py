@@ -13,12 +13,14 @@ from duende.engine.mixer import (
     LEVEL_FLOOR,
     OTHER_BOUND,
     POWER_FLOOR,
+    REST_POWER,
     SLOW_S,
     SMOOTH_OCTAVES,
     GainLaw,
     Observation,
     Observer,
     band_widths,
+    expected_shapes,
     feature_count,
     mixer_bands,
 )
@@ -93,7 +95,7 @@ def test_slow_averages_shape_and_features_follow_the_formulas(scene: Scene) -> N
         for frame in range(FRAMES):
             power = seen.power[channel, frame].astype(np.float64)
             level = float(scene.level[channel, frame])
-            share = rate * level**2 / (level**2 + 0.01 * level_sum / (weight + 1e-9) + 1e-9)
+            share = rate * level**2 / (level**2 + 0.01 * level_sum / (weight + 1e-9) + REST_POWER)
             power_sum = (1.0 - share) * power_sum + share * power
             level_sum = (1.0 - share) * level_sum + share * level**2
             weight = (1.0 - share) * weight + share
@@ -121,6 +123,26 @@ def test_slow_averages_take_a_second_and_a_half() -> None:
     # The share of a frame is rate P / (P + 0.01 P): 1 % slower.
     wanted = 0.5 * np.log(4.0 - 3.0 * np.exp(-1.0 / 1.01))
     assert np.abs(after - before - wanted).max() <= 0.004
+
+
+def test_a_guitar_is_expected_until_one_is_heard() -> None:
+    """Hum at -62 dBFS leaves the averages as they began, whatever its spectrum; playing replaces them at once."""
+    expected = expected_shapes(("dry@1", "noise@1", "rect@1"), BANDS, SIZES, RATE)
+    frames = round(2.0 * RATE / SIZES.hop)
+    energy = np.sum(windows(SIZES)[0] ** 2)
+    white = np.full((1, 3, frames, SIZES.bins), np.sqrt(energy), dtype=np.complex64)
+    middle = (BANDS.centres_hz > 300.0) & (BANDS.centres_hz < 1500.0)
+    shapes = []
+    for level in (8e-4, 0.05):
+        observer = Observer(BANDS, SIZES, RATE, 3, 1, frames, expected)
+        seen = observer.process(level * white, np.full((1, frames), level, dtype=np.float32))
+        shapes.append(seen.shape[0, :, 0, middle].T.copy())
+    hum, playing = shapes
+    assert np.abs(hum[-1] - hum[0]).max() < 0.3
+    assert np.abs(playing[-1] - hum[0]).max() > 1.0
+    # At level 1 the bands of each excitation hold variance 1 before the emphasis.
+    assert expected.shape == (3, BANDS.count)
+    assert expected[1, BANDS.centres_hz > 4000.0].min() > expected[1, BANDS.centres_hz < 500.0].max()
 
 
 def test_any_grouping_of_frames_observes_the_same(scene: Scene) -> None:

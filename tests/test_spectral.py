@@ -11,7 +11,7 @@ from duende import DuendeError
 from duende.engine.body import TAPS, Body
 from duende.engine.convolver import Convolver
 from duende.engine.excitation import Excitations
-from duende.engine.mixer import GainLaw, Observer, mixer_bands
+from duende.engine.mixer import GainLaw, Observer, expected_shapes, mixer_bands
 from duende.engine.model import Model, load_model
 from duende.engine.processor import StreamSpec
 from duende.engine.spectral import SpectralProcessor
@@ -131,8 +131,10 @@ def test_it_is_the_sum_of_its_parts(models: dict[StftSizes, Model], rng: np.rand
     excitations = Excitations(model.spec.excitations, 48000.0, sizes.hop, 1, frames)
     excited = excitations.process(np.ascontiguousarray(samples.T))
     analysed = Analysis(sizes, count, frames).process(excited[0])[np.newaxis]
-    seen = Observer(bands, sizes, 48000.0, count, 1, frames).process(analysed, excitations.level)
-    stream = model.start(1, [frames])
+    expected = expected_shapes(model.spec.excitations, bands, sizes, 48000.0)
+    observer = Observer(bands, sizes, 48000.0, count, 1, frames, expected)
+    stream = model.start(1, [frames], observer.silence())
+    seen = observer.process(analysed, excitations.level)
     stream.features[frames][:] = seen.features
     stream.run(frames)
     dynamics = stream.dynamics[frames]

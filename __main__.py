@@ -120,8 +120,7 @@ def live(
     _notices(rig.notices)
     host = Host(rig, SoundDevice(chosen_in, chosen_out, in_channel, sample_rate, block))
     done = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: done.set())
+    _stop_on_signals(done)
     host.start()
     out.print(f"{preset}: {chosen_in.name} channel {in_channel} to {chosen_out.name}, {sample_rate:g} Hz")
     out.print(_table("latency", ("part", "delay"), host.latency().lines()))
@@ -264,6 +263,7 @@ def forge(
     minutes: Annotated[float | None, typer.Option(help="Be ready after so many minutes; 3, 8 for several.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, max=20000, help="Train so many steps, however long.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="float32, float16 (half the file) or int8 (a quarter).")] = "float32",
     report: Annotated[Path | None, typer.Option(help="Folder for a report with pictures and sounds.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped forging of this name was.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
@@ -288,6 +288,7 @@ def forge(
         minutes=minutes,
         steps=steps,
         device=device,
+        precision=precision,
         resume=resume,
         report=report,
         seed=seed,
@@ -309,6 +310,99 @@ def forge(
     if forged.report is not None:
         out.print(f"wrote {forged.report}", soft_wrap=True)
     out.print(f"{name} is ready ({forged.seconds:.0f} s): duende live --preset {name}", soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    preset: Annotated[str, typer.Argument(help="Preset by name; `duende presets` lists them.")],
+    guitar: Annotated[
+        Path, typer.Option(help="Folder with guitar recordings that were never trained on, or one file.")
+    ],
+    style: Annotated[Path, typer.Option(help="The recording that the style was made from.")],
+    amount: Annotated[float | None, typer.Option(help="From the plain guitar (0) to the full style (1).")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Any parameter as name=value; repeatable.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file, too.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a report with pictures and sounds: FILE.html or DIR.")
+    ] = None,
+    provider: ProviderOption = "cpu",
+) -> None:
+    """Measure a preset through the engine, beside untouched input, matched equaliser and floor (extra `train`)."""
+    try:
+        from .export.evaluate import as_json, evaluate_files, measure_rows, playing_rows, verdict_rows
+        from .export.report import write_report
+    except ImportError as error:
+        raise DuendeError(f"evaluating needs {error.name}: pip install 'duende[train]'") from error
+    from .presets.format import write_atomically
+    from .presets.library import Library
+
+    values = _values(settings) | ({} if amount is None else {"slot/1/amount": amount})
+    with _progress("measuring") as bar:
+        task = bar.add_task("measuring", total=1.0)
+        found = evaluate_files(
+            Library().find(preset),
+            guitar,
+            style,
+            provider=provider,
+            values=values,
+            progress=lambda share: bar.update(task, completed=share),
+        )
+    _notices(found.notices)
+    for title in found.takes:
+        head, rows = measure_rows(found, title)
+        table = Table(*head, title=title, title_justify="left", box=None)
+        for row in rows:
+            table.add_row(*row)
+        out.print(table)
+    out.print(_table("playing", ("what", "figure"), playing_rows(found)))
+    verdicts = Table("figure", "value", "bound", "kept", title="verdicts", title_justify="left", box=None)
+    for line in verdict_rows(found):
+        verdicts.add_row(*line)
+    out.print(verdicts)
+    if json_file is not None:
+        write_atomically(json_file, (json.dumps(as_json(found), indent=2) + "\n").encode())
+    if report is not None:
+        out.print(f"wrote {write_report(report, found)}", soft_wrap=True)
+
+
+@app.command()
+def record(
+    target: Annotated[Path, typer.Argument(help="File to write: .wav or .flac, mono, 24 bits.")],
+    source: Annotated[str | None, typer.Option("--input", help="Input device: index or part of its name.")] = None,
+    in_channel: Annotated[int, typer.Option(help="Input channel, from 1.")] = 1,
+    rate: Annotated[float | None, typer.Option(help="Sample rate in Hz: 44100 or 48000.")] = None,
+    block: Annotated[int, typer.Option(help="Frames per device block; 0 lets the device choose.")] = 256,
+    seconds: Annotated[float | None, typer.Option(help="Stop by itself after so long; else Ctrl-C.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file of the same name.")] = False,
+) -> None:
+    """Record your own minutes, dry, to train on: duende forge ... --content DIR."""
+    from .engine.device import SoundDevice, choose_device, list_devices
+    from .engine.host import check_rate
+    from .engine.record import Meter, check_target, record
+
+    check_target(target, force=force)
+    devices = list_devices()
+    chosen = choose_device(devices, source, "input")
+    sink = choose_device(devices, source, "output")
+    device = SoundDevice(chosen, sink, in_channel, check_rate(rate or chosen.sample_rate), block)
+    stop = threading.Event()
+    _stop_on_signals(stop)
+
+    def tell(meter: Meter) -> None:
+        if err.is_terminal:
+            err.print(meter.line(), end="\r", markup=False)
+
+    done = record(device, target, seconds=seconds, force=force, stop=stop, report=tell)
+    _notices(done.notices)
+    out.print(
+        f"{done.path}: {done.seconds:.1f} s at {done.sample_rate:g} Hz, peak {done.peak_dbfs:.1f} dBFS, "
+        f"{done.clipped} clipped, {done.input_xruns} xruns",
+        soft_wrap=True,
+    )
+    if done.failure is not None:
+        raise DuendeError(f"{done.failure}; what came before is in {done.path}")
 
 
 @app.command()
@@ -377,6 +471,11 @@ def demo(
     out.print(_table(f"{preset}, 48 kHz, blocks of 128", ("what", "figure"), rows))
     for file in report.files:
         out.print(f"wrote {file}")
+
+
+def _stop_on_signals(event: threading.Event) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: event.set())
 
 
 def _choice(option: str, value: str, allowed: tuple[Word, ...]) -> Word:

@@ -15,6 +15,7 @@ METADATA_KEY = "duende"
 FORMAT = 1
 OPSET = 18
 SAMPLE_RATES = (44100.0, 48000.0)
+PRECISIONS = ("float32", "float16", "int8")
 
 
 class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,6 +124,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     provenance: Provenance
     quality: dict[str, float]
     golden: Golden
+    precision: str = "float32"
 
     @property
     def trained_amount(self) -> bool:

@@ -21,7 +21,7 @@ from .. import DuendeError
 from ..engine.model import Model, load_model
 from ..engine.preset import build_rig, processor_for
 from ..engine.render import render_array
-from ..engine.spec import Clip
+from ..engine.spec import PRECISIONS, Clip
 from ..presets.format import FORMAT, Preset, SlotPreset
 from ..presets.library import Entry, Library, check_name, home
 from . import measures
@@ -33,6 +33,7 @@ from .kept import Measure, kept_share
 from .model_file import model_bytes, provenance, with_quality
 from .pictures import style_picture
 from .pluck import demo_phrase
+from .precision import convert
 from .report import write_report
 from .style import StyleClip, pooled
 from .takes import is_cut_from
@@ -71,6 +72,7 @@ class ForgeRequest:
     teacher: whose sound to learn from beside the statistics; None for what suits the mode.
     minutes: end in so many minutes, everything included; steps: train so many, however long it takes. Without either,
         3 minutes for one style and 8 for several.
+    precision: float32, float16 or int8; smaller files that answer nearly alike.
     resume:  go on from where a forging of the same name was stopped.
     judges:  guitars [samples] at 48 kHz by name, never trained on, to measure the result with.
     report:  folder for an HTML report.
@@ -84,6 +86,7 @@ class ForgeRequest:
     minutes: float | None = None
     steps: int | None = None
     device: str = "cpu"
+    precision: str = "float32"
     resume: bool = False
     report: Path | None = None
     seed: int = 1
@@ -182,7 +185,8 @@ def forge(
             for number, style in enumerate(styles)
         ]
     page = _report(request, model, styles, judges, draft, notices) if request.report is not None else None
-    models = {f"{request.name}.onnx": with_quality(draft.data, _quality(measured))}
+    data = convert(with_quality(draft.data, _quality(measured)), request.precision)
+    models = {f"{request.name}.onnx": data}
     picture = style_picture(np.concatenate([style.audio for style in styles]), rate)
     entry = library.save(request.name, preset_of(request, model, draft.amount), models, picture, force=force)
     return Forged(entry, measured, draft.history, time.perf_counter() - started, notices, page)
@@ -317,6 +321,8 @@ def check_request(request: ForgeRequest, library: Library, force: bool) -> None:
         raise DuendeError(
             f"device {request.device!r} is not to be had here: use cpu, or cuda with a CUDA build of torch"
         )
+    if request.precision not in PRECISIONS:
+        raise DuendeError(f"--precision {request.precision!r}: choose one of {', '.join(PRECISIONS)}")
     if request.minutes is not None and not 0.2 <= request.minutes <= 600.0:
         raise DuendeError(f"--minutes {request.minutes:g} is out of range: 0.2 to 600")
     needed, free = _memory_needed(request.config), _memory_free()

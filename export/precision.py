@@ -9,13 +9,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from .. import DuendeError
-from ..engine.model import snr_db
-from ..engine.spec import METADATA_KEY, Tensor
+from ..engine.model import REDUCED_SNR_DB, snr_db
+from ..engine.spec import METADATA_KEY, PRECISIONS, Tensor
 
 Float32 = npt.NDArray[np.float32]
 
-PRECISIONS = ("float32", "float16", "int8")
-MATCH_SNR_DB = 40.0
 SMALLEST = 1024
 """Weights with fewer elements stay as they are: nothing would be saved."""
 
@@ -72,9 +70,9 @@ def convert(data: bytes, precision: str) -> bytes:
     helper.set_model_props(model, {METADATA_KEY: text})
     result = bytes(model.SerializeToString())
     ratio = golden_snr_db(result)
-    if not ratio >= MATCH_SNR_DB:
+    if not ratio >= REDUCED_SNR_DB:
         raise DuendeError(
-            f"in {precision} the model answers {ratio:.1f} dB like the original, {MATCH_SNR_DB:g} dB are needed: "
+            f"in {precision} the model answers {ratio:.1f} dB like the original, {REDUCED_SNR_DB:g} dB are needed: "
             f"keep it in {'float16 or ' if precision == 'int8' else ''}float32"
         )
     return result

@@ -241,6 +241,8 @@ def tiny_texture_weights(
             near = np.abs(number - place) < 2.0
             lines[style] += np.where(near, 0.5 + 0.5 * np.cos(0.5 * np.pi * (number - place)), 0.0)
     bands = 12
+    both = np.stack([np.log(lines), np.full((styles, bins), hiss - 0.5 * np.log(bins))], axis=1)
+    templates = np.stack([both, both - moves], axis=1).astype(np.float32)
     return texture.Weights(
         first=draw(bins + 1, width),
         first_bias=0.1 * draw(width),
@@ -249,8 +251,9 @@ def tiny_texture_weights(
         hiss=moves * draw(width, bands),
         swing=moves * draw(width, 1),
         draw=np.repeat(np.eye(bands), bins // bands + 1, axis=1)[:, :bins].astype(np.float32),
-        tone_base=np.log(lines).astype(np.float32),
-        hiss_base=np.full((styles, bins), hiss - 0.5 * np.log(bins), dtype=np.float32),
+        select=moves * draw(width, 2),
+        select_base=np.zeros((styles, 2), dtype=np.float32),
+        templates=templates,
         gamma=np.full(styles, 0.6, dtype=np.float32),
         level=np.zeros(styles, dtype=np.float32),
         tone_bound=4.0,

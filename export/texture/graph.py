@@ -38,9 +38,10 @@ class Block:
 class Weights:
     """All weights of a texture student; shapes as in `Block`, and:
 
-    first [bins + 1, width], first_bias [width]; tone [width, bins], hiss [width, bands], swing [width, 1];
-    draw [bands, bins], what draws log gains of bands to bins; tone_base and hiss_base [styles, bins]; gamma and level
-    [styles]. Bounds in nepers.
+    first [bins + 1, width], first_bias [width]; select [width, templates] and select_base [styles, templates], whose
+    softmax mixes templates [styles, templates, 2, bins], log magnitudes of tone and noise; tone [width, bins], hiss
+    [width, bands], swing [width, 1] move them, bounded in nepers; draw [bands, bins] draws log gains of bands to bins;
+    gamma and level [styles].
     """
 
     first: Float32
@@ -50,8 +51,9 @@ class Weights:
     hiss: Float32
     swing: Float32
     draw: Float32
-    tone_base: Float32
-    hiss_base: Float32
+    select: Float32
+    select_base: Float32
+    templates: Float32
     gamma: Float32
     level: Float32
     tone_bound: float
@@ -87,21 +89,19 @@ def build_graph(weights: Weights) -> onnx.ModelProto:
     tone = _moves(build, hidden, weights.tone, weights.tone_bound, "tone")
     hiss = _moves(build, hidden, weights.hiss, weights.hiss_bound, "hiss")
     hiss = build.node("MatMul", [hiss, build.constant("draw", weights.draw)], "hiss_drawn")
-    parts = []
-    for name, moves, base in (("tone", tone, weights.tone_base), ("hiss", hiss, weights.hiss_base)):
-        row = build.node("MatMul", [style_row, build.constant(f"{name}_bases", base)], f"{name}_base")
-        parts.append(build.node("Add", [moves, row], f"{name}_whole"))
-    parts = _fade(build, parts[0], parts[1])
+    bases = _bases(build, hidden, style_row, weights)
+    moved = [build.node("Add", [moves, base], f"{base}_moved") for moves, base in zip((tone, hiss), bases, strict=True)]
+    faded = _fade(build, moved[0], moved[1])
     axis = build.constant("axis2", [2], np.int64)
-    rows = [build.node("Unsqueeze", [part, axis], f"{part}_row") for part in parts]
+    rows = [build.node("Unsqueeze", [part, axis], f"{part}_row") for part in faded]
     build.node("Concat", rows, "ratios", axis=2)
 
     swing = _moves(build, hidden, weights.swing, weights.swing_bound, "swing")
     level = build.node("MatMul", [style_row, build.constant("levels", weights.level.reshape(-1, 1))], "level")
     gamma = build.node("MatMul", [style_row, build.constant("gammas", weights.gamma.reshape(-1, 1))], "gamma")
     still = build.node("Mul", [swing, build.constant("zero", 0.0)], "swing_zero")
-    moved = build.node("Add", [swing, level], "swing_level")
-    build.node("Concat", [moved, build.node("Add", [still, gamma], "gamma_frames")], "dynamics", axis=2)
+    swung = build.node("Add", [swing, level], "swing_level")
+    build.node("Concat", [swung, build.node("Add", [still, gamma], "gamma_frames")], "dynamics", axis=2)
 
     def value(name: str, shape: list[str | int]) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
@@ -149,6 +149,20 @@ def _moves(build: _Builder, hidden: str, matrix: Float32, bound: float, name: st
     raw = build.node("MatMul", [hidden, build.constant(f"{name}_out", matrix / np.float32(bound))], f"{name}_raw")
     inner = build.node("Tanh", [raw], f"{name}_tanh")
     return build.node("Mul", [inner, build.constant(f"{name}_bound", bound)], f"{name}_moves")
+
+
+def _bases(build: _Builder, hidden: str, style_row: str, weights: Weights) -> list[str]:
+    """Log magnitudes of tone and noise that a softmax of the hidden units mixes from the styles' templates."""
+    styles, count, _, bins = weights.templates.shape
+    chosen = build.node("MatMul", [hidden, build.constant("select", weights.select)], "select_raw")
+    row = build.node("MatMul", [style_row, build.constant("select_bases", weights.select_base)], "select_base")
+    shares = build.node("Softmax", [build.node("Add", [chosen, row], "selected")], "shares", axis=-1)
+    flat = build.constant("template_rows", weights.templates.reshape(styles, -1))
+    mixed = build.node("MatMul", [style_row, flat], "template_row")
+    shape = build.constant("template_shape", [count, 2 * bins], np.int64)
+    table = build.node("Reshape", [mixed, shape], "templates")
+    both = build.node("MatMul", [shares, table], "template_mix")
+    return [build.slice(both, 0, bins, 2, "tone_base"), build.slice(both, bins, None, 2, "hiss_base")]
 
 
 def _fade(build: _Builder, tone: str, hiss: str) -> list[str]:

@@ -158,7 +158,7 @@ class Observer:
         channels, excitations, _ = self._sum.shape
         spectra = np.zeros((channels, excitations, 1, self._bands.bins), dtype=np.complex64)
         seen = self.process(spectra, np.zeros((channels, 1), dtype=np.float32))
-        features = seen.features[0, 0].copy()
+        features = np.array(seen.features[0, 0])
         self.reset()
         return features
 

@@ -29,6 +29,7 @@ SMS = (
     "CC BY 4.0",
     "MTG/sms-tools-materials",
 )
+DANCE = ("an orchestra playing Brahms, Hungarian Dance No. 5", "public domain", "librosa/data")
 NOAA = ("US National Park Service", "public domain", "librosa/data")
 
 
@@ -53,13 +54,13 @@ class Family:
 
 FAMILIES = (
     Family(
-        "winds",
+        "instruments",
         "timbre",
         (
             Voice("cello", "cello-phrase.wav", SMS, "a bowed cello phrase: warm body, the treble sings"),
             Voice("sax", "sax-phrase.wav", SMS, "a saxophone phrase: reedy mids, quick and bright"),
-            Voice("organ", "organ-C3.wav", SMS, "a pipe organ's held note: level, hollow, long"),
-            Voice("flute", "flute-A4.wav", SMS, "a flute's held note: dark, soft, a little breath"),
+            Voice("strings", "hungarian-dance.ogg", DANCE, "a string orchestra at the dance: broad, bright, bowed"),
+            Voice("piano", "piano.wav", SMS, "a piano: round attacks, an even tone over all strings"),
         ),
     ),
     Family(

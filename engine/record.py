@@ -4,7 +4,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ class RecordReport:
 
     input_xruns: how often the device said that input was lost; lost_frames: frames that the disk was too slow for,
     silent in the file. failure: why the recording ended before it was told to, in one line; the file is kept.
+    hangs: the device could not be stopped, as happens when a sound server has died; the program had best be left by
+    os._exit, since PortAudio waits for it at the end, too.
     """
 
     path: Path
@@ -65,7 +67,8 @@ class RecordReport:
     input_xruns: int
     lost_frames: int
     notices: list[str]
-    failure: str | None
+    failure: str | None = None
+    hangs: bool = False
 
     @property
     def seconds(self) -> float:
@@ -89,7 +92,7 @@ class Recorder:
         out.fill(0.0)
         counts, ring, count = self._counts, self._ring, len(block)
         if self._most is not None:
-            count = min(count, self._most - int(counts[FRAMES]))
+            count = max(0, min(count, self._most - int(counts[FRAMES])))
         if counts[OWED]:
             counts[OWED] -= ring.write_silence(int(counts[OWED]))
         taken = 0 if counts[OWED] else ring.write(block[:count])
@@ -98,6 +101,10 @@ class Recorder:
         counts[FRAMES] += count
         counts[INPUT_XRUNS] += input_xrun
         counts[CALLBACKS] += 1
+
+    def close(self) -> None:
+        """Take nothing more."""
+        self._most = 0
 
     def read(self, out: Float32) -> int:
         """Writing thread: move recorded frames into out [n, 1]; returns how many there were."""
@@ -190,27 +197,24 @@ def record(
     recorder = Recorder(device.sample_rate, device.max_block, most)
     writer = _Writer(recorder, file)
     failure: str | None = None
-    started = False
     try:
         writer.start()
         device.start(recorder.callback)
-        started = True
         failure = _watch(device, recorder, writer, stop or threading.Event(), report)
     finally:
-        try:
-            if started:
-                device.stop()
-        finally:
-            writer.finish()
-            failure = _close(file, writer.error) or failure
-            if writer.frames:
-                kept, trouble = _name(part, path)
-                failure = failure or trouble
-            else:
-                part.unlink(missing_ok=True)
+        # The file first: a device whose server has died may never come back from being stopped.
+        recorder.close()
+        writer.finish()
+        failure = _close(file, writer.error) or failure
+        if writer.frames:
+            kept, trouble = _name(part, path)
+            failure = failure or trouble
+        else:
+            part.unlink(missing_ok=True)
+        hangs = not _stop(device)
     if not writer.frames:
         raise DuendeError(f"nothing was recorded: {failure or 'it was stopped before the first block came in'}")
-    return _report(kept, device.sample_rate, recorder, writer, failure)
+    return replace(_report(kept, device.sample_rate, recorder, writer), failure=failure, hangs=hangs)
 
 
 def check_target(path: Path, *, force: bool = False) -> Path:
@@ -250,6 +254,22 @@ def _watch(
             return None
 
 
+def _stop(device: Device) -> bool:
+    """Stop a device; False where it does not come back."""
+    errors: list[Exception] = []
+
+    def stop() -> None:
+        try:
+            device.stop()
+        except Exception as error:  # noqa: BLE001  a device that is gone may say so in any way; the take is safe
+            errors.append(error)
+
+    thread = threading.Thread(target=stop, name="duende-record-stop", daemon=True)
+    thread.start()
+    thread.join(STUCK_S)
+    return not thread.is_alive()
+
+
 def _close(file: Any, error: Exception | None) -> str | None:
     """Complete the file; what went wrong in writing it, if anything."""
     try:
@@ -283,7 +303,7 @@ def _name(part: Path, path: Path) -> tuple[Path, str | None]:
     return path, None
 
 
-def _report(path: Path, sample_rate: float, recorder: Recorder, writer: _Writer, failure: str | None) -> RecordReport:
+def _report(path: Path, sample_rate: float, recorder: Recorder, writer: _Writer) -> RecordReport:
     frames = soundfile.info(path).frames
     peak, level = _decibels(writer.peak), _decibels(math.sqrt(writer.energy / writer.frames))
     lost = recorder.count(LOST) - recorder.count(OWED)
@@ -299,7 +319,7 @@ def _report(path: Path, sample_rate: float, recorder: Recorder, writer: _Writer,
         notices.append(f"{xruns} input xruns: the device lost samples there; a larger --block helps")
     if lost:
         notices.append(f"{1000.0 * lost / sample_rate:.0f} ms are silent: the disk was too slow for them")
-    return RecordReport(path, frames, sample_rate, peak, level, writer.clipped, xruns, lost, notices, failure)
+    return RecordReport(path, frames, sample_rate, peak, level, writer.clipped, xruns, lost, notices)
 
 
 def _reason(error: Exception) -> str:

@@ -103,6 +103,25 @@ def test_a_device_that_hangs_is_given_up(tmp_path: Path, sound: Float32, monkeyp
     assert [file.name for file in tmp_path.iterdir()] == ["take.wav"]
 
 
+def test_a_device_that_cannot_even_be_stopped_costs_nothing(
+    tmp_path: Path, sound: Float32, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PortAudio waits for ever when its JACK server has died."""
+    monkeypatch.setattr(module, "STUCK_S", 0.15)
+    let_go = threading.Event()
+
+    class Dead(Silent):
+        def stop(self) -> None:
+            let_go.wait(20.0)
+
+    result = record(Dead(sound, blocks=10), tmp_path / "take.wav")
+    let_go.set()
+    assert result.hangs
+    assert result.frames == 1280
+    assert result.failure is not None
+    assert soundfile.info(tmp_path / "take.wav").frames == 1280
+
+
 def test_stopping_ends_cleanly(tmp_path: Path, sound: Float32) -> None:
     stop, meters = threading.Event(), list[Meter]()
 
@@ -112,6 +131,7 @@ def test_stopping_ends_cleanly(tmp_path: Path, sound: Float32) -> None:
 
     result = record(Silent(sound, blocks=100), tmp_path / "take.wav", stop=stop, report=report)
     assert result.failure is None
+    assert not result.hangs
     assert result.frames == 12800
     assert len(meters) == 1
     stop.set()

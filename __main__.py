@@ -338,7 +338,7 @@ def evaluate(
     from .presets.format import write_atomically
     from .presets.library import Library
 
-    values = _values(settings) | ({} if amount is None else {"slot/1/amount": amount})
+    values = _values(settings, amount=amount)
     with _progress("measuring") as bar:
         task = bar.add_task("measuring", total=1.0)
         found = evaluate_files(

@@ -141,7 +141,50 @@ def test_version_and_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert __version__ in capsys.readouterr().out
     assert run(monkeypatch, "--help") == 0
     said = capsys.readouterr().out
-    assert all(command in said for command in ("render", "live", "devices", "bench", "forge", "demo"))
+    assert all(
+        command in said
+        for command in ("render", "live", "devices", "bench", "forge", "demo", "evaluate", "record", "transfer")
+    )
+
+
+OFFLINE: list[tuple[list[str], str]] = [
+    (["forge", "{folder}/none.wav", "--name", "x"], "none.wav: no such file"),
+    (["forge", "{sound}", "--name", "x"], "0.50 s long; a style needs 1 to 300 s"),
+    (["forge", "{sound}", "--name", "X y"], "1 to 63 lower-case letters"),
+    (["forge", "{sound}", "--name", "tiny"], "there is a preset 'tiny' already: choose another name"),
+    (["forge", "{sound}", "--name", "x", "--mode", "loud"], "--mode 'loud': choose one of timbre, texture"),
+    (["forge", "{sound}", "--name", "x", "--teacher", "me"], "--teacher 'me': choose one of auto, none, kernel, cnn"),
+    (["forge", "{sound}", "--name", "x", "--precision", "int2"], "--precision 'int2': choose one of float32"),
+    (["forge", "{sound}", "--name", "x", "--device", "abacus"], "device 'abacus' is not to be had"),
+    (["forge", "--styles", "{sound}", "{sound}", "--name", "x"], "two styles are called 'in'"),
+    (["evaluate", "tiny", "--guitar", "{folder}", "--style", "{folder}/none.wav"], "none.wav: no such file"),
+    (["evaluate", "nobody", "--guitar", "{folder}", "--style", "{sound}"], "no preset 'nobody'"),
+    (["transfer", "{sound}", "{sound}", "{folder}/o.wav", "--teacher", "vgg"], "choose one of cnn, kernel"),
+    (["transfer", "{folder}/none.wav", "{sound}", "{folder}/o.wav"], "none.wav"),
+    (["record", "{folder}/o.mp3"], "cannot record to .mp3: use .wav or .flac"),
+    (["record", "{sound}"], "in.wav exists: choose another name, or replace it with --force"),
+]
+
+
+@pytest.mark.train
+@pytest.mark.parametrize(("words", "line"), OFFLINE)
+def test_offline_work_that_cannot_be_done_is_one_line(
+    home: Path,
+    sound: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    line: str,
+) -> None:
+    pytest.importorskip("torch")
+    before = sorted(home.rglob("*"))
+    assert run(monkeypatch, *(word.format(sound=sound, folder=tmp_path) for word in words)) == 1
+    said = capsys.readouterr().err
+    assert line in said
+    assert said.startswith("duende: ")
+    assert said.count("\n") == 1
+    assert sorted(home.rglob("*")) == before
 
 
 BLOCKED = """

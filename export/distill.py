@@ -242,8 +242,6 @@ class _Training:
         student = Student(self._student.config)
         student.load_state_dict({name: value.cpu() for name, value in weights.items()})
         self._calibrate(student.to(self._device))
-        if complete and self._checkpoint is not None:
-            self._checkpoint.remove()
         return Distilled(student.cpu(), self._bodies, self._history, self._elapsed(), best_step, ratios, complete)
 
     def _elapsed(self) -> float:

@@ -189,6 +189,8 @@ def forge(
     models = {f"{request.name}.onnx": data}
     picture = style_picture(np.concatenate([style.audio for style in styles]), rate)
     entry = library.save(request.name, preset_of(request, model, draft.amount), models, picture, force=force)
+    if draft.complete:
+        _checkpoint(request).remove()
     return Forged(entry, measured, draft.history, time.perf_counter() - started, notices, page)
 
 
@@ -200,6 +202,7 @@ class _Draft:
     amount: float
     history: list[dict[str, float]]
     teacher: Teacher
+    complete: bool
 
 
 def _make_timbre(
@@ -221,7 +224,7 @@ def _make_timbre(
     targets = None
     if teacher != "none":
         targets = [_targets(teacher, distiller.audio[:TARGET_PIECES], style, config, say) for style in styles]
-    checkpoint = Checkpoint(home() / "forge" / f"{request.name}.npz")
+    checkpoint = _checkpoint(request)
     if not request.resume:
         checkpoint.remove()
     distilled = distiller.distil(
@@ -241,7 +244,7 @@ def _make_timbre(
     )
     names = [style.name for style in styles]
     data = model_bytes(distilled, request.name, names, config.sizes, config.sample_rate, origin)
-    return _Draft(data, config.amount, distilled.history, teacher)
+    return _Draft(data, config.amount, distilled.history, teacher, distilled.complete)
 
 
 def _make_texture(
@@ -278,7 +281,11 @@ def _make_texture(
         request.licence,
     )
     data = texture_bytes(distilled, request.name, [style.name for style in styles], config.sample_rate, origin)
-    return _Draft(data, 1.0, distilled.history, teacher)
+    return _Draft(data, 1.0, distilled.history, teacher, distilled.complete)
+
+
+def _checkpoint(request: ForgeRequest) -> Checkpoint:
+    return Checkpoint(home() / "forge" / f"{request.name}.npz")
 
 
 def _seconds_left(request: ForgeRequest, started: float) -> float:

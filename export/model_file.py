@@ -111,6 +111,9 @@ def check_export(data: bytes, name: str, student: Student) -> None:
         # Neither all of one style nor all of the amount.
         stream.style[:] = np.arange(1, len(stream.style) + 1) / np.arange(1, len(stream.style) + 1).sum()
         stream.amount[0] = GOLDEN_AMOUNT
+        stream.features[1][:] = 0.0
+        for _ in range(silence):
+            stream.run(1)
         got = []
         for frame in range(frames):
             stream.features[1][:] = features[:, frame : frame + 1]

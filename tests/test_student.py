@@ -1,5 +1,6 @@
 """The student in torch, the graph in ONNX Runtime and the engine's gain law must be the same thing."""
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ torch = pytest.importorskip("torch")
 from duende import DuendeError  # noqa: E402
 from duende.engine.excitation import NAMES  # noqa: E402
 from duende.engine.mixer import mixer_bands  # noqa: E402
-from duende.engine.model import load_model  # noqa: E402
+from duende.engine.model import Model, load_model  # noqa: E402
 from duende.engine.preset import build_rig  # noqa: E402
 from duende.engine.render import render_array  # noqa: E402
 from duende.engine.spectral import SpectralProcessor  # noqa: E402
@@ -103,6 +104,23 @@ def test_the_exported_file_answers_as_the_student(student: Student, tmp_path: Pa
     model = load_model(path)
     assert model.spec.receptive_field_frames == CONFIG.receptive_field
     np.testing.assert_allclose(model.body(np.ones(1, dtype=np.float32)), curves()[0], atol=1e-6)
+
+
+def test_a_family_whose_silence_depends_on_the_style_is_exported() -> None:
+    """The check starts from the silence of the very mix and amount it compares."""
+    torch.manual_seed(8)
+    family = Student(replace(CONFIG, styles=3))
+    with torch.no_grad():
+        for name, parameter in family.named_parameters():
+            parameter.add_((0.5 if "scale" in name or "shift" in name else 0.05) * torch.randn_like(parameter))
+    assert load_bytes(export(family)).spec.styles == ["one", "other", "third"]
+
+
+def load_bytes(data: bytes) -> Model:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m.onnx"
+        path.write_bytes(data)
+        return load_model(path)
 
 
 def test_export_refuses_a_graph_that_answers_otherwise(student: Student, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ CHUNK_HOPS = 64
 LONGEST_CLIP_S = 30.0
 LOWEST_HZ = 30.0
 COLD_HOPS = 16
-LEVEL_GROUPS = 6
+LEVEL_GROUPS, CENTRE_STEPS = 6, 64
 RMS = 0.1
 
 
@@ -317,12 +317,11 @@ class TextureDistiller:
         return (got - torch.maximum(aims, floor)).abs().mean()
 
     def _choice_error(self, choice: Tensor, chosen: Sequence[int], styles: Sequence[_Style], shares: Float32) -> Tensor:
-        """Cross entropy of the templates with those of the clip's frames of the same rank."""
+        """Cross entropy of the templates with those that sound at the input's rank of level and centre."""
         total = torch.zeros(())
         for share, style in zip(shares, styles, strict=True):
             if share > 0.0:
-                found = style.templates
-                aims = torch.stack([found.labels[_matching(self._ranks[index], found.ranks)] for index in chosen])
+                aims = torch.stack([_matching(self._ranks[index], style.templates.cells) for index in chosen])
                 total = total + float(share) * functional.cross_entropy(choice.flatten(0, 1), aims.flatten())
         return total
 
@@ -394,13 +393,13 @@ def _noise_table() -> Tensor:
 
 @dataclass
 class Templates:
-    """The clip's usual spectra: log magnitudes of tone and noise [templates, 2, bins], each of power 1 in all; the
-    template of every frame of the clip [frames], and the frames' places (`_ranks`).
+    """The clip's usual spectra: log magnitudes of tone and noise [templates, 2, bins], each of power 1 in all.
+
+    cells: int64 [LEVEL_GROUPS, CENTRE_STEPS], which template sounds at which level and centre (`_ranks`) of the input.
     """
 
     spectra: Tensor
-    labels: Tensor
-    ranks: Float64
+    cells: Tensor
 
 
 def clip_templates(clip: Float32, count: int) -> Templates:
@@ -423,10 +422,8 @@ def clip_templates(clip: Float32, count: int) -> Templates:
         share = np.clip(np.maximum(steady, 1.0 - 2.0 * around / mean), 0.02, 0.98)
         both = 0.5 * np.log(np.stack([share * mean, (1.0 - share) * mean]))
         spectra.append(both - 0.5 * np.log(mean[1:-1].sum()))
-    described = _described(power, 0.5 * np.log(power.sum(axis=1)))
-    return Templates(
-        torch.from_numpy(np.stack(spectra)).float().clamp(min=-20.0), torch.from_numpy(labels), _ranks([described])[0]
-    )
+    ranks = _ranks([_described(power, 0.5 * np.log(power.sum(axis=1)))])[0]
+    return Templates(torch.from_numpy(np.stack(spectra)).float().clamp(min=-20.0), _cells(labels, ranks))
 
 
 def _steadiness(clip: Float32) -> Float64:
@@ -464,7 +461,7 @@ def _described(power: Float64, level: Float64) -> Float64:
 def _describe_content(piece: Heard) -> Float64:
     seen = piece.features[-len(piece.level) :, :-1].numpy().astype(np.float64)
     power = np.exp(2.0 * FEATURE_SCALE * seen) - 1.0
-    return _described(power, (piece.level + piece.swing).numpy().astype(np.float64))
+    return _described(power, piece.swing.numpy().astype(np.float64))
 
 
 def _ranks(described: Sequence[Float64]) -> list[Float64]:
@@ -485,16 +482,30 @@ def _ranks(described: Sequence[Float64]) -> list[Float64]:
     return list(np.split(placed, np.cumsum([len(one) for one in described])[:-1]))
 
 
-def _matching(ranks: Float64, own: Float64) -> Tensor:
-    """The frame of a clip with ranks own [frames, 2] that is nearest in centre among those of the same level group."""
-    found = np.zeros(len(ranks), dtype=np.int64)
-    groups, own_groups = (np.minimum((one[:, 0] * LEVEL_GROUPS).astype(int), LEVEL_GROUPS - 1) for one in (ranks, own))
+def _cells(labels: npt.NDArray[np.intp], ranks: Float64) -> Tensor:
+    """Share the centres of each level group out among templates, as often as they sound at that level, low ones first.
+
+    labels [frames]: the template of each frame of a clip; ranks [frames, 2].
+    """
+    count = int(labels.max()) + 1
+    centre = np.array([ranks[labels == one, 1].mean() if (labels == one).any() else 0.0 for one in range(count)])
+    place = (np.arange(CENTRE_STEPS) + 0.5) / CENTRE_STEPS
+    cells = []
     for group in range(LEVEL_GROUPS):
-        mine, theirs = np.flatnonzero(groups == group), np.flatnonzero(own_groups == group)
-        order = theirs[np.argsort(own[theirs, 1])]
-        place = np.minimum((ranks[mine, 1] * len(order)).astype(int), len(order) - 1)
-        found[mine] = order[place]
-    return torch.from_numpy(found)
+        members = labels[_level_group(ranks) == group]
+        members = members[np.argsort(centre[members], kind="stable")]
+        cells.append(members[(place * len(members)).astype(int)])
+    return torch.from_numpy(np.stack(cells))
+
+
+def _level_group(ranks: Float64) -> npt.NDArray[np.intp]:
+    return np.minimum((ranks[:, 0] * LEVEL_GROUPS).astype(np.intp), LEVEL_GROUPS - 1)
+
+
+def _matching(ranks: Float64, cells: Tensor) -> Tensor:
+    """The template [frames] that belongs to an input of ranks [frames, 2]."""
+    step = np.minimum((ranks[:, 1] * CENTRE_STEPS).astype(np.intp), CENTRE_STEPS - 1)
+    return cells[torch.from_numpy(_level_group(ranks)), torch.from_numpy(step)]
 
 
 def _shares(styles: int, step: int, mixed: float, generator: np.random.Generator) -> Float32:

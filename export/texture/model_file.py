@@ -72,6 +72,9 @@ def check_texture(data: bytes, name: str, student: TextureStudent) -> None:
     for amount in CHECKED_AMOUNTS:
         stream.reset()
         stream.amount[0] = amount
+        stream.features[1][:] = 0.0
+        for _ in range(silence):
+            stream.run(1)
         got = []
         for frame in range(features.shape[1]):
             stream.features[1][:] = features[:, frame : frame + 1]

@@ -61,12 +61,12 @@ class DistillConfig:
     run_in_seconds: float = 3.0
     steps: int = 500
     batch: int = 2
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     warm_up: int = 25
     average: float = 0.98
     body_octaves: float = 0.12
     filter_banks: int = 24
-    amount: float = 0.75
+    amount: float = 0.85
     at_amount: float = 0.65
     corners: float = 0.6
     check_every: int = 50

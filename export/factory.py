@@ -113,9 +113,14 @@ def _tell(progress: Progress) -> None:
         sys.stderr.write(f"step {progress.step} of {progress.steps}, {progress.seconds:.0f} s: {losses}\n")
 
 
+def shipped(voice: Voice) -> library.Entry:
+    """The factory's preset, whatever the player's own library holds."""
+    return library.Entry(voice.name, Path(library.__file__).parent, factory=True)
+
+
 def judge(voice: Voice, clips: Path, guitars: dict[str, Float32]) -> Evaluation:
     """Measure a finished preset through the engine."""
-    entry = library.Library().find(voice.name)
+    entry = shipped(voice)
     return evaluate(entry, guitars, load_style(clips / voice.clip, RATE), style_title=voice.clip, bench_seconds=0.0)
 
 
@@ -139,7 +144,7 @@ def draw(voice: Voice, clips: Path, guitars: dict[str, Float32], folder: Path) -
     clip = load_style(clips / voice.clip, RATE)
     for title, guitar in guitars.items():
         take = judged_stretch(guitar, RATE)
-        output = render_array(load_rig(library.Library().find(voice.name)), take, RATE)[: len(take)]
+        output = render_array(load_rig(shipped(voice)), take, RATE)[: len(take)]
         pictures = [
             (f"input: {title}", take),
             (f"style: {voice.clip}", clip),

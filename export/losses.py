@@ -24,8 +24,8 @@ class LossWeights:
     envelope: float = 2.0
     target: float = 1.0
     identity: float = 2.0
-    chroma: float = 9.0
-    onset: float = 16.0
+    chroma: float = 7.0
+    onset: float = 12.0
     loudness: float = 4.0
     tonality: float = 4.0
     noise: float = 0.2

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import DuendeError
-from ..engine.model import load_model
+from ..engine.model import Model, load_model
 from ..engine.preset import load_rig
 from ..engine.render import render_array
 from ..engine.spec import Clip
@@ -35,11 +35,23 @@ NOAA = ("US National Park Service", "public domain", "librosa/data")
 
 @dataclass(frozen=True)
 class Voice:
-    """One style of a family: its name, its clip, where that is from, and a line for the list of presets."""
+    """One style of a family: its name, its clip, where that is from, and a line for the list of presets.
+
+    Without a line it is no preset: it can be mixed in, and is not good enough alone.
+    """
 
     name: str
     clip: str
     origin: tuple[str, str, str]
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Blend:
+    """A preset between the voices of a family: its name, weights by voice, and a line for the list."""
+
+    name: str
+    weights: dict[str, float]
     description: str
 
 
@@ -50,6 +62,7 @@ class Family:
     name: str
     mode: Mode
     voices: tuple[Voice, ...]
+    blends: tuple[Blend, ...] = ()
 
 
 FAMILIES = (
@@ -69,9 +82,10 @@ FAMILIES = (
         (
             Voice("rain", "rain.wav", SMS, "rain on leaves, as loud as you play"),
             Voice("ocean", "ocean.wav", SMS, "surf: slow, wide noise that swells with the hand"),
-            Voice("humpback", "humpback.ogg", NOAA, "the song of a humpback whale, called by your notes"),
+            Voice("humpback", "humpback.ogg", NOAA),
             Voice("orchestra", "orchestra.wav", SMS, "a full orchestra's chord as a cloud around your playing"),
         ),
+        (Blend("storm", {"rain": 0.5, "ocean": 0.5}, "rain over surf, half and half"),),
     ),
 )
 
@@ -99,11 +113,23 @@ def build(family: Family, clips: Path, guitars: dict[str, Float32], target: Path
     amount = forged.entry.read().slots[0].values["amount"]
     forged.entry.path.unlink()
     forged.entry.picture_path.unlink()
-    for number, voice in enumerate(family.voices):
-        preset = preset_of(replace(request, description=voice.description), model, amount, number)
-        preset.name = voice.name
-        entry = library.Entry(voice.name, target, factory=True)
-        write_atomically(entry.picture_path, style_picture(load_style(clips / voice.clip, RATE), RATE))
+    write_presets(family, clips, request, model, amount, target)
+
+
+def write_presets(
+    family: Family, clips: Path, request: ForgeRequest, model: Model, amount: float, target: Path
+) -> None:
+    """The presets of a family that has been forged, each with the picture of its clip."""
+    sounds = {voice.name: load_style(clips / voice.clip, RATE) for voice in family.voices}
+    voices = [Blend(voice.name, {voice.name: 1.0}, voice.description) for voice in family.voices if voice.description]
+    for one in (*voices, *family.blends):
+        preset = preset_of(replace(request, description=one.description), model, amount)
+        preset.name = one.name
+        preset.slots[0].values |= {voice.name: one.weights.get(voice.name, 0.0) for voice in family.voices}
+        entry = library.Entry(one.name, target, factory=True)
+        write_atomically(
+            entry.picture_path, style_picture(np.concatenate([sounds[name] for name in one.weights]), RATE)
+        )
         write_atomically(entry.path, encode_preset(preset))
 
 
@@ -174,7 +200,7 @@ def main(arguments: list[str]) -> None:
         if names and family.name not in names:
             continue
         build(family, clips, guitars, root / "presets")
-        for voice in family.voices:
+        for voice in (voice for voice in family.voices if voice.description):
             sys.stdout.write("\n".join(rows(voice, judge(voice, clips, guitars))) + "\n")
             sys.stdout.flush()
             draw(voice, clips, guitars, root / "docs" / "pictures")

@@ -29,6 +29,7 @@ CHUNK_HOPS = 64
 LONGEST_CLIP_S = 30.0
 LOWEST_HZ = 30.0
 COLD_HOPS = 16
+TONAL, LEAST_TONE = 0.2, 0.03
 LEVEL_GROUPS, CENTRE_STEPS = 6, 64
 RMS = 0.1
 
@@ -219,6 +220,7 @@ class TextureDistiller:
                 report(Progress(step + 1, steps, losses, time.perf_counter() - started))
         best = averaged.module
         assert isinstance(best, TextureStudent)
+        _quieten_tones(best, styles)
         self._calibrate(best)
         return TextureDistilled(best, history, time.perf_counter() - started, len(history) == steps)
 
@@ -395,10 +397,12 @@ def _noise_table() -> Tensor:
 class Templates:
     """The clip's usual spectra: log magnitudes of tone and noise [templates, 2, bins], each of power 1 in all.
 
+    levels: their log levels over the clip's [templates].
     cells: int64 [LEVEL_GROUPS, CENTRE_STEPS], which template sounds at which level and centre (`_ranks`) of the input.
     """
 
     spectra: Tensor
+    levels: Tensor
     cells: Tensor
 
 
@@ -413,17 +417,23 @@ def clip_templates(clip: Float32, count: int) -> Templates:
     centres, _ = kmeans2(log[::4], count, minit="++", seed=0, iter=20)
     labels = np.argmin((log**2).sum(1)[:, None] - 2.0 * log @ centres.T + (centres**2).sum(1), axis=1)
     steady = _steadiness(clip)
-    spectra = []
+    spectra, levels = [], []
     for template in range(count):
         members = labels == template
         mean = power[members].mean(axis=0) if members.any() else power.mean(axis=0)
         # What stands out of its surroundings is tone even where it moves too much to be steady.
         around = ndimage.median_filter(mean, 31, mode="nearest")
         share = np.clip(np.maximum(steady, 1.0 - 2.0 * around / mean), 0.02, 0.98)
+        levels.append(0.5 * np.log(mean[1:-1].sum()))
         both = 0.5 * np.log(np.stack([share * mean, (1.0 - share) * mean]))
-        spectra.append(both - 0.5 * np.log(mean[1:-1].sum()))
+        spectra.append(both - levels[-1])
     ranks = _ranks([_described(power, 0.5 * np.log(power.sum(axis=1)))])[0]
-    return Templates(torch.from_numpy(np.stack(spectra)).float().clamp(min=-20.0), _cells(labels, ranks))
+    overall = 0.5 * np.log(power[:, 1:-1].sum(axis=1).mean())
+    return Templates(
+        torch.from_numpy(np.stack(spectra)).float().clamp(min=-20.0),
+        torch.from_numpy(np.array(levels) - overall).float(),
+        _cells(labels, ranks),
+    )
 
 
 def _steadiness(clip: Float32) -> Float64:
@@ -506,6 +516,14 @@ def _matching(ranks: Float64, cells: Tensor) -> Tensor:
     """The template [frames] that belongs to an input of ranks [frames, 2]."""
     step = np.minimum((ranks[:, 1] * CENTRE_STEPS).astype(np.intp), CENTRE_STEPS - 1)
     return cells[torch.from_numpy(_level_group(ranks)), torch.from_numpy(step)]
+
+
+@torch.no_grad()
+def _quieten_tones(student: TextureStudent, styles: Sequence[_Style]) -> None:
+    """Lower the tone of styles that have none: in rain, what chances to be steady would stand as a whistle."""
+    for templates, style in zip(student.templates, styles, strict=True):
+        share = float(style.tonality.mean()) / TONAL
+        templates[:, 0] += math.log(min(1.0, max(LEAST_TONE, share)))
 
 
 def _shares(styles: int, step: int, mixed: float, generator: np.random.Generator) -> Float32:

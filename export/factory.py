@@ -63,6 +63,7 @@ class Family:
     mode: Mode
     voices: tuple[Voice, ...]
     blends: tuple[Blend, ...] = ()
+    amount: float = 1.0
 
 
 FAMILIES = (
@@ -110,20 +111,17 @@ def build(family: Family, clips: Path, guitars: dict[str, Float32], target: Path
     sys.stderr.write(f"{family.name}: {forged.seconds:.0f} s\n")
     model = load_model(target / f"{family.name}.onnx")
     # The family is reached through its voices; it is not a preset itself.
-    amount = forged.entry.read().slots[0].values["amount"]
     forged.entry.path.unlink()
     forged.entry.picture_path.unlink()
-    write_presets(family, clips, request, model, amount, target)
+    write_presets(family, clips, request, model, target)
 
 
-def write_presets(
-    family: Family, clips: Path, request: ForgeRequest, model: Model, amount: float, target: Path
-) -> None:
+def write_presets(family: Family, clips: Path, request: ForgeRequest, model: Model, target: Path) -> None:
     """The presets of a family that has been forged, each with the picture of its clip."""
     sounds = {voice.name: load_style(clips / voice.clip, RATE) for voice in family.voices}
     voices = [Blend(voice.name, {voice.name: 1.0}, voice.description) for voice in family.voices if voice.description]
     for one in (*voices, *family.blends):
-        preset = preset_of(replace(request, description=one.description), model, amount)
+        preset = preset_of(replace(request, description=one.description), model, family.amount)
         preset.name = one.name
         preset.slots[0].values |= {voice.name: one.weights.get(voice.name, 0.0) for voice in family.voices}
         entry = library.Entry(one.name, target, factory=True)

@@ -30,6 +30,7 @@ LONGEST_CLIP_S = 30.0
 LOWEST_HZ = 30.0
 COLD_HOPS = 16
 TONAL, LEAST_TONE = 0.2, 0.03
+TEMPLATE_SWING = (-1.5, 0.8)
 LEVEL_GROUPS, CENTRE_STEPS = 6, 64
 RMS = 0.1
 
@@ -59,7 +60,7 @@ class TextureConfig:
 
     sample_rate: int = 48000
     width: int = 128
-    templates: int = 12
+    templates: int = 24
     pieces: int = 40
     seconds: float = 3.2
     run_in_seconds: float = 3.0
@@ -173,8 +174,12 @@ class TextureDistiller:
                 sample_rate=float(config.sample_rate),
             )
         )
-        with torch.no_grad():
-            student.templates.copy_(torch.stack([style.templates.spectra for style in styles]))
+        found = [style.templates for style in styles]
+        student.start_from(
+            torch.stack([one.spectra for one in found]),
+            torch.stack([one.levels.clamp(*TEMPLATE_SWING) for one in found]),
+            torch.tensor([one.gamma for one in found]),
+        )
         wanted = None if targets is None else [[self._target(one) for one in row] for row in targets]
         untouched = [self._untouched(style) for style in styles]
         averaged = torch.optim.swa_utils.AveragedModel(
@@ -397,12 +402,15 @@ def _noise_table() -> Tensor:
 class Templates:
     """The clip's usual spectra: log magnitudes of tone and noise [templates, 2, bins], each of power 1 in all.
 
-    levels: their log levels over the clip's [templates].
-    cells: int64 [LEVEL_GROUPS, CENTRE_STEPS], which template sounds at which level and centre (`_ranks`) of the input.
+        levels: their log levels over the clip's [templates].
+        gamma: dynamics to start with, more where the clip has more.
+        cells: int64 [TEMPLATE_SWING = (-1.5, 0.8)
+    LEVEL_GROUPS, CENTRE_STEPS], which template sounds at which level and centre (`_ranks`) of the input.
     """
 
     spectra: Tensor
     levels: Tensor
+    gamma: float
     cells: Tensor
 
 
@@ -432,6 +440,7 @@ def clip_templates(clip: Float32, count: int) -> Templates:
     return Templates(
         torch.from_numpy(np.stack(spectra)).float().clamp(min=-20.0),
         torch.from_numpy(np.array(levels) - overall).float(),
+        float(np.clip(0.4 + 0.8 * np.std(0.5 * np.log(smooth.sum(axis=1))), 0.4, 1.2)),
         _cells(labels, ranks),
     )
 

@@ -39,9 +39,9 @@ class Weights:
     """All weights of a texture student; shapes as in `Block`, and:
 
     first [bins + 1, width], first_bias [width]; select [width, templates] and select_base [styles, templates], whose
-    softmax mixes templates [styles, templates, 2, bins], log magnitudes of tone and noise; tone [width, bins], hiss
-    [width, bands], swing [width, 1] move them, bounded in nepers; draw [bands, bins] draws log gains of bands to bins;
-    gamma and level [styles].
+    softmax mixes templates [styles, templates, 2, bins], log magnitudes of tone and noise, and template_swing [styles,
+    templates], their levels; tone [width, bins], hiss [width, bands], swing [width, 1] move them, bounded in nepers;
+    draw [bands, bins] draws log gains of bands to bins; gamma and level [styles].
     """
 
     first: Float32
@@ -54,6 +54,7 @@ class Weights:
     select: Float32
     select_base: Float32
     templates: Float32
+    template_swing: Float32
     gamma: Float32
     level: Float32
     tone_bound: float
@@ -90,7 +91,9 @@ def build_graph(weights: Weights) -> onnx.ModelProto:
     hiss = _moves(build, hidden, weights.hiss, weights.hiss_bound, "hiss")
     hiss = build.node("MatMul", [hiss, build.constant("draw", weights.draw)], "hiss_drawn")
     bases = _bases(build, hidden, style_row, weights)
-    moved = [build.node("Add", [moves, base], f"{base}_moved") for moves, base in zip((tone, hiss), bases, strict=True)]
+    moved = [
+        build.node("Add", [moves, base], f"{base}_moved") for moves, base in zip((tone, hiss), bases[:2], strict=True)
+    ]
     faded = _fade(build, moved[0], moved[1])
     axis = build.constant("axis2", [2], np.int64)
     rows = [build.node("Unsqueeze", [part, axis], f"{part}_row") for part in faded]
@@ -100,7 +103,7 @@ def build_graph(weights: Weights) -> onnx.ModelProto:
     level = build.node("MatMul", [style_row, build.constant("levels", weights.level.reshape(-1, 1))], "level")
     gamma = build.node("MatMul", [style_row, build.constant("gammas", weights.gamma.reshape(-1, 1))], "gamma")
     still = build.node("Mul", [swing, build.constant("zero", 0.0)], "swing_zero")
-    swung = build.node("Add", [swing, level], "swing_level")
+    swung = build.node("Add", [build.node("Add", [swing, bases[2]], "swing_based"), level], "swing_level")
     build.node("Concat", [swung, build.node("Add", [still, gamma], "gamma_frames")], "dynamics", axis=2)
 
     def value(name: str, shape: list[str | int]) -> onnx.ValueInfoProto:
@@ -152,17 +155,18 @@ def _moves(build: _Builder, hidden: str, matrix: Float32, bound: float, name: st
 
 
 def _bases(build: _Builder, hidden: str, style_row: str, weights: Weights) -> list[str]:
-    """Log magnitudes of tone and noise that a softmax of the hidden units mixes from the styles' templates."""
+    """Log magnitudes of tone and noise, and the level, that a softmax mixes from the styles' templates."""
     styles, count, _, bins = weights.templates.shape
     chosen = build.node("MatMul", [hidden, build.constant("select", weights.select)], "select_raw")
     row = build.node("MatMul", [style_row, build.constant("select_bases", weights.select_base)], "select_base")
     shares = build.node("Softmax", [build.node("Add", [chosen, row], "selected")], "shares", axis=-1)
-    flat = build.constant("template_rows", weights.templates.reshape(styles, -1))
-    mixed = build.node("MatMul", [style_row, flat], "template_row")
-    shape = build.constant("template_shape", [count, 2 * bins], np.int64)
+    rows = np.concatenate([weights.templates.reshape(styles, count, -1), weights.template_swing[..., None]], axis=2)
+    mixed = build.node("MatMul", [style_row, build.constant("template_rows", rows.reshape(styles, -1))], "template_row")
+    shape = build.constant("template_shape", [count, 2 * bins + 1], np.int64)
     table = build.node("Reshape", [mixed, shape], "templates")
-    both = build.node("MatMul", [shares, table], "template_mix")
-    return [build.slice(both, 0, bins, 2, "tone_base"), build.slice(both, bins, None, 2, "hiss_base")]
+    whole = build.node("MatMul", [shares, table], "template_mix")
+    cuts = ((0, bins, "tone_base"), (bins, -1, "hiss_base"), (-1, None, "swing_base"))
+    return [build.slice(whole, start, end, 2, name) for start, end, name in cuts]
 
 
 def _fade(build: _Builder, tone: str, hiss: str) -> list[str]:

@@ -32,12 +32,12 @@ class StudentConfig:
     styles: int = 1
     width: int = 128
     dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 16)
-    templates: int = 12
+    templates: int = 24
     noise_bands: int = 48
     tone_bound: float = 5.0
     hiss_bound: float = 4.0
-    swing_bound: float = 0.8
-    gamma_range: tuple[float, float] = (0.3, 1.0)
+    swing_bound: float = 0.7
+    gamma_range: tuple[float, float] = (0.3, 1.4)
     sample_rate: float = 48000.0
 
     @property
@@ -93,11 +93,18 @@ class TextureStudent(nn.Module):
         self.select = nn.Parameter(0.1 * torch.randn(width, config.templates) / width**0.5)
         self.select_base = nn.Parameter(torch.zeros(styles, config.templates))
         self.templates = nn.Parameter(torch.zeros(styles, config.templates, 2, bins))
-        low, high = config.gamma_range
-        share = (0.5 - low) / (high - low)
-        self.gamma_raw = nn.Parameter(torch.full((styles,), float(np.log(share / (1.0 - share)))))
+        self.template_swing = nn.Parameter(torch.zeros(styles, config.templates))
+        self.gamma_raw = nn.Parameter(torch.zeros(styles))
         self.register_buffer("level", torch.zeros(styles))
         self.register_buffer("draw", torch.from_numpy(draw_bands(config.noise_bands, config.sample_rate)))
+
+    @torch.no_grad()
+    def start_from(self, templates: Tensor, swing: Tensor, gamma: Tensor) -> None:
+        """Begin with templates [styles, templates, 2, bins], their levels [styles, templates] and dynamics [styles]."""
+        low, high = self.config.gamma_range
+        self.templates.copy_(templates)
+        self.template_swing.copy_(swing)
+        self.gamma_raw.copy_(torch.logit((gamma - low) / (high - low), eps=1e-2))
 
     def gamma(self) -> Tensor:
         """Exponent of the level dynamics for each style [styles]."""
@@ -113,7 +120,8 @@ class TextureStudent(nn.Module):
         config = self.config
         hidden = self.extract(features, style)
         choice = hidden @ self.select + style @ self.select_base
-        bases = torch.softmax(choice, dim=-1) @ torch.einsum("s,stpf->tpf", style, self.templates).flatten(1)
+        shares = torch.softmax(choice, dim=-1)
+        bases = shares @ torch.einsum("s,stpf->tpf", style, self.templates).flatten(1)
         tone_base, hiss_base = bases.unflatten(-1, (2, -1)).unbind(dim=-2)
         tone = _bounded(hidden @ self.tone, config.tone_bound) + tone_base
         hiss = _bounded(hidden @ self.hiss, config.hiss_bound) @ self.draw + hiss_base
@@ -121,7 +129,8 @@ class TextureStudent(nn.Module):
             seen = features[..., :-1] * texture.FEATURE_SCALE + graph.INPUT_FLOOR
             tone = amount * tone + (1.0 - amount) * seen
         hiss = hiss + float(np.log(amount + LEAST_HISS))
-        swing = _bounded(hidden @ self.swing, config.swing_bound) + style @ self.level
+        swing = _bounded(hidden @ self.swing, config.swing_bound) + (shares @ (style @ self.template_swing))[..., None]
+        swing = swing + style @ self.level
         dynamics = torch.cat([swing, (style @ self.gamma()).expand_as(swing)], dim=-1)
         return torch.stack([tone, hiss], dim=2), dynamics, choice
 
@@ -155,6 +164,7 @@ class TextureStudent(nn.Module):
             select=array(self.select),
             select_base=array(self.select_base),
             templates=array(self.templates),
+            template_swing=array(self.template_swing),
             gamma=array(self.gamma()),
             level=array(self.level),
             tone_bound=self.config.tone_bound,

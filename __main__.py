@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import signal
 import sys
 import threading
@@ -372,21 +373,21 @@ def record(
     target: Annotated[Path, typer.Argument(help="File to write: .wav or .flac, mono, 24 bits.")],
     source: Annotated[str | None, typer.Option("--input", help="Input device: index or part of its name.")] = None,
     in_channel: Annotated[int, typer.Option(help="Input channel, from 1.")] = 1,
-    rate: Annotated[float | None, typer.Option(help="Sample rate in Hz: 44100 or 48000.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Sample rate in Hz, 8000 to 192000.")] = None,
     block: Annotated[int, typer.Option(help="Frames per device block; 0 lets the device choose.")] = 256,
     seconds: Annotated[float | None, typer.Option(help="Stop by itself after so long; else Ctrl-C.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file of the same name.")] = False,
 ) -> None:
     """Record your own minutes, dry, to train on: duende forge ... --content DIR."""
     from .engine.device import SoundDevice, choose_device, list_devices
-    from .engine.host import check_rate
     from .engine.record import Meter, check_target, record
 
     check_target(target, force=force)
     devices = list_devices()
     chosen = choose_device(devices, source, "input")
-    sink = choose_device(devices, source, "output")
-    device = SoundDevice(chosen, sink, in_channel, check_rate(rate or chosen.sample_rate), block)
+    own = [entry for entry in devices if entry.index == chosen.index and entry.outputs > 0]
+    sink = own[0] if own else choose_device(devices, None, "output")
+    device = SoundDevice(chosen, sink, in_channel, rate or chosen.sample_rate, block)
     stop = threading.Event()
     _stop_on_signals(stop)
 
@@ -401,6 +402,12 @@ def record(
         f"{done.clipped} clipped, {done.input_xruns} xruns",
         soft_wrap=True,
     )
+    if done.failure is not None and done.hangs:
+        # PortAudio would wait for its dead server when Python ends, too.
+        sys.stderr.write(f"duende: {done.failure}; what came before is in {done.path}\n")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
     if done.failure is not None:
         raise DuendeError(f"{done.failure}; what came before is in {done.path}")
 

@@ -44,7 +44,7 @@ def measure(call: Callable[[], object], calls: int) -> Memory:
             # Another test may have left it: what the calls leave comes again.
             for _ in range(calls):
                 call()
-            garbage = gc.collect()
+            garbage = garbage if gc.collect() else 0
     finally:
         tracemalloc.stop()
         gc.enable()

@@ -254,6 +254,7 @@ def tiny_texture_weights(
         select=moves * draw(width, 2),
         select_base=np.zeros((styles, 2), dtype=np.float32),
         templates=templates,
+        template_swing=np.tile(np.array([0.0, -moves], dtype=np.float32), (styles, 1)),
         gamma=np.full(styles, 0.6, dtype=np.float32),
         level=np.zeros(styles, dtype=np.float32),
         tone_bound=4.0,

@@ -17,9 +17,9 @@ from duende.export import measures
 from duende.export.content import batch, hear
 from duende.export.corpus import Augmentation, content_pieces
 from duende.export.distill import DistillConfig, Distilled, Distiller
-from duende.export.forge import load_style
 from duende.export.kept import kept_share
 from duende.export.losses import LossWeights
+from duende.export.sounds import load_sound
 from duende.export.student import Renderer
 from duende.export.style import BODY_TOP_HZ, StyleClip
 from duende.export.takes import judged_stretch
@@ -76,8 +76,8 @@ def cells(rows: Sequence[measures.Measures]) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    clip = load_style(Path(arguments[0]), RATE)
-    takes = {path.stem: judged_stretch(load_style(path, RATE), RATE) for path in sorted(Path(arguments[1]).glob("*"))}
+    clip = load_sound(Path(arguments[0]), RATE)
+    takes = {path.stem: judged_stretch(load_sound(path, RATE), RATE) for path in sorted(Path(arguments[1]).glob("*"))}
     steps = int(arguments[2]) if len(arguments) > 2 else 150
     judges = [measures.Judge(take, clip) for take in takes.values()]
     style = StyleClip("style", clip)

@@ -19,11 +19,12 @@ from threadpoolctl import threadpool_limits
 from duende.engine.bench import machine
 from duende.export.measures import Judge
 from duende.export.pluck import demo_phrase
+from duende.export.sounds import load_sound
 from duende.export.teachers.cnn import fresh_errors
 from duende.export.teachers.solve import Solution, Step
 from duende.export.teachers.spectra import Analysis, log_magnitudes, stft
 from duende.export.teachers.targets import ALPHA, teacher_targets
-from duende.export.teachers.transfer import TransferConfig, load_sound, solve
+from duende.export.teachers.transfer import TransferConfig, solve
 
 Float32 = npt.NDArray[np.float32]
 

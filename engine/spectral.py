@@ -3,7 +3,6 @@
 import numpy as np
 import numpy.typing as npt
 
-from .. import DuendeError
 from .body import TAPS, Body
 from .convolver import Convolver
 from .excitation import Excitations
@@ -11,8 +10,8 @@ from .mixer import GainLaw, Observer, expected_shapes, mixer_bands
 from .model import Model
 from .processor import Processor, StreamSpec
 from .smoothing import powers_of_two
-from .spec import AMOUNT, SAMPLE_RATES, Control
 from .stft import Analysis, Synthesis
+from .styles import StyleControls, check_style_rate
 
 Float32 = npt.NDArray[np.float32]
 
@@ -26,18 +25,11 @@ class SpectralProcessor:
         self.quantum = self.latency_samples = sizes.hop
         self.memory_samples = sizes.analysis + model.spec.receptive_field_frames * sizes.hop
         self.tail_samples = sizes.analysis + TAPS
-        styles = model.spec.styles if len(model.spec.styles) > 1 else []
-        self.controls = [AMOUNT] + [
-            Control(style, "", 0.0, 1.0, 1.0 if index == 0 else 0.0) for index, style in enumerate(styles)
-        ]
-        self.values = np.array([control.default for control in self.controls], dtype=np.float32)
+        self._asked = StyleControls(model.spec.styles)
+        self.controls, self.values = self._asked.controls, self._asked.values
 
     def prepare(self, spec: StreamSpec) -> None:
-        if spec.sample_rate not in SAMPLE_RATES:
-            raise DuendeError(
-                f"{self.model.spec.name}: sample rate {spec.sample_rate:g} Hz, styles play at "
-                f"{' or '.join(f'{rate:g}' for rate in SAMPLE_RATES)} Hz: set the device to one of them"
-            )
+        check_style_rate(self.model.spec.name, spec.sample_rate)
         sizes, model, channels = self.sizes, self.model.spec, spec.channels
         most = max(1, spec.max_block // sizes.hop)
         self._frame_counts = powers_of_two(most)
@@ -57,7 +49,6 @@ class SpectralProcessor:
         )
         self._style = np.full(len(model.styles), np.nan, dtype=np.float32)
         self._amount = -1.0
-        self._mix_style = np.zeros(len(model.styles), dtype=np.float32)
         self._settle()
         self._convolvers = [Convolver(self._body.spectra) for _ in range(channels)]
         self._input = np.zeros((channels, largest * sizes.hop), dtype=np.float32)
@@ -88,17 +79,7 @@ class SpectralProcessor:
 
     def _settle(self) -> bool:
         """Take style and amount from the values; True when the body had to change."""
-        amount = min(1.0, max(0.0, float(self.values[0])))
-        style = self._mix_style
-        if len(style) == 1:
-            style[0] = 1.0
-        else:
-            np.maximum(self.values[1:], 0.0, out=style)
-            total = float(style.sum())
-            if total > 1e-6:
-                np.multiply(style, 1.0 / total, out=style)
-            else:
-                style.fill(1.0 / len(style))
+        amount, style = self._asked.amount(), self._asked.mix()
         if amount == self._amount and np.array_equal(style, self._style):
             return False
         self._amount = amount

@@ -22,14 +22,13 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
-from .. import DuendeError
 from .history import History
 from .model import Model
 from .phase import PhaseReconstruction
 from .processor import Processor, StreamSpec
 from .smoothing import powers_of_two, rising
-from .spec import AMOUNT, SAMPLE_RATES, Control
 from .stft import Analysis, StftSizes
+from .styles import StyleControls, check_style_rate
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -285,18 +284,11 @@ class TextureProcessor:
         levels = LEVEL_HOPS * sizes.hop
         self.memory_samples = max(sizes.analysis, levels) + model.spec.receptive_field_frames * sizes.hop
         self.tail_samples = levels + sizes.synthesis
-        styles = model.spec.styles if len(model.spec.styles) > 1 else []
-        self.controls = [AMOUNT] + [
-            Control(style, "", 0.0, 1.0, 1.0 if index == 0 else 0.0) for index, style in enumerate(styles)
-        ]
-        self.values = np.array([control.default for control in self.controls], dtype=np.float32)
+        self._asked = StyleControls(model.spec.styles)
+        self.controls, self.values = self._asked.controls, self._asked.values
 
     def prepare(self, spec: StreamSpec) -> None:
-        if spec.sample_rate not in SAMPLE_RATES:
-            raise DuendeError(
-                f"{self.model.spec.name}: sample rate {spec.sample_rate:g} Hz, styles play at "
-                f"{' or '.join(f'{rate:g}' for rate in SAMPLE_RATES)} Hz: set the device to one of them"
-            )
+        check_style_rate(self.model.spec.name, spec.sample_rate)
         sizes, model, channels = self.sizes, self.model.spec, spec.channels
         self._frame_counts = powers_of_two(max(1, spec.max_block // sizes.hop))
         largest = self._frame_counts[-1]
@@ -319,7 +311,6 @@ class TextureProcessor:
         self._dry = np.zeros((channels, largest * sizes.hop), dtype=np.float32)
         self._rise = rising(sizes.hop)
         self._line = np.zeros(sizes.hop, dtype=np.float32)
-        self._style = np.zeros(len(model.styles), dtype=np.float32)
         self._hops = 0
         self._leader: TextureProcessor | None = None
         self._settle()
@@ -358,18 +349,8 @@ class TextureProcessor:
 
     def _settle(self) -> None:
         """Take style and amount from the values."""
-        amount = min(1.0, max(0.0, float(self.values[0])))
-        style = self._style
-        if len(style) == 1:
-            style[0] = 1.0
-        else:
-            np.maximum(self.values[1:], 0.0, out=style)
-            total = float(style.sum())
-            if total > 1e-6:
-                np.multiply(style, 1.0 / total, out=style)
-            else:
-                style.fill(1.0 / len(style))
-        self._stream.style[:] = style
+        amount = self._asked.amount()
+        self._stream.style[:] = self._asked.mix()
         self._stream.amount[0] = amount
         angle = 0.5 * math.pi * amount
         self._shares_wanted = (math.cos(angle) if amount < 1.0 else 0.0, math.sin(angle))

@@ -294,19 +294,19 @@ class _Training:
         amount = torch.as_tensor(np.asarray(amounts, dtype=np.float32), device=self._device)
         return self._renderer.setting(style, amount)
 
-    def _play(self, student: Student, heard: Heard, setting: Setting) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Sound, log ratios, gains' power and dynamics for a batch."""
+    def _play(self, student: Student, heard: Heard, setting: Setting) -> tuple[Tensor, Tensor, Tensor]:
+        """Sound, log ratios and gains' power for a batch."""
         past = self._pool._past
         ratios, dynamics = student(heard.features, setting.style, setting.amount)
         ratios, dynamics = ratios[:, past:], dynamics[:, past:]
         gains, energy = self._renderer.gains(heard, setting, ratios, dynamics)
-        return self._renderer(heard, setting, gains), ratios, energy, dynamics
+        return self._renderer(heard, setting, gains), ratios, energy
 
     def _terms(self, student: Student, chosen: Sequence[int], setting: Setting, bank: int) -> dict[str, Tensor]:
         """Every loss term, unweighted, for each piece of a batch."""
         pool, known = self._pool, self._pool._known
         heard = batch([pool._pieces[index] for index in chosen]).to(self._device)
-        sound, ratios, energy, _ = self._play(student, heard, setting)
+        sound, ratios, energy = self._play(student, heard, setting)
         output = normalise_level(sound[:, COLD_SAMPLES:])
         index = torch.as_tensor(np.asarray(chosen), device=self._device)
         mix = setting.style

@@ -27,6 +27,7 @@ from ..engine.spec import ModelSpec
 from ..presets.library import Entry
 from . import measures
 from .measures import FLOOR, MATCHED_EQ, UNTOUCHED, Judge, Measures, StyleTarget
+from .sounds import load_sound
 from .takes import dbfs, flaw_of, judged_stretch, load_takes, loudest_stretch, quiet_stretch
 
 Float32 = npt.NDArray[np.float32]
@@ -202,9 +203,7 @@ def evaluate_files(
     progress: Callable[[float], None] | None = None,
 ) -> Evaluation:
     """`evaluate` with the recordings of a folder (or one file) against a clip; what was left out is in `notices`."""
-    from .forge import load_style  # here, so that forge can evaluate what it made
-
-    clip = load_style(style, sample_rate)
+    clip = load_sound(style, sample_rate)
     takes, notices = load_takes(guitars, clip, sample_rate)
     result = evaluate(
         load_rig(entry, provider),

@@ -17,8 +17,9 @@ from ..presets.format import encode_preset, write_atomically
 from . import measures
 from .distill import Progress
 from .evaluate import Evaluation, evaluate
-from .forge import ForgeRequest, Mode, StyleSource, forge, load_style, preset_of
+from .forge import ForgeRequest, Mode, StyleSource, forge, preset_of
 from .pictures import spectrogram_figure, style_picture
+from .sounds import load_sound
 from .takes import judged_stretch
 
 Float32 = npt.NDArray[np.float32]
@@ -95,7 +96,7 @@ def build(family: Family, clips: Path, guitars: dict[str, Float32], target: Path
     """Forge a family into the folder target: one model file, and for each voice a preset with its picture."""
     styles = []
     for voice in family.voices:
-        seconds = round(len(load_style(clips / voice.clip, RATE)) / RATE, 2)
+        seconds = round(len(load_sound(clips / voice.clip, RATE)) / RATE, 2)
         author, licence, source = voice.origin
         clip = Clip(voice.clip, author, licence, source, seconds)
         styles.append(StyleSource(voice.name, (clips / voice.clip,), (clip,)))
@@ -118,7 +119,7 @@ def build(family: Family, clips: Path, guitars: dict[str, Float32], target: Path
 
 def write_presets(family: Family, clips: Path, request: ForgeRequest, model: Model, target: Path) -> None:
     """The presets of a family that has been forged, each with the picture of its clip."""
-    sounds = {voice.name: load_style(clips / voice.clip, RATE) for voice in family.voices}
+    sounds = {voice.name: load_sound(clips / voice.clip, RATE) for voice in family.voices}
     voices = [Blend(voice.name, {voice.name: 1.0}, voice.description) for voice in family.voices if voice.description]
     for one in (*voices, *family.blends):
         preset = preset_of(replace(request, description=one.description), model, family.amount)
@@ -145,7 +146,7 @@ def shipped(voice: Voice) -> library.Entry:
 def judge(voice: Voice, clips: Path, guitars: dict[str, Float32]) -> Evaluation:
     """Measure a finished preset through the engine."""
     entry = shipped(voice)
-    return evaluate(entry, guitars, load_style(clips / voice.clip, RATE), style_title=voice.clip, bench_seconds=0.0)
+    return evaluate(entry, guitars, load_sound(clips / voice.clip, RATE), style_title=voice.clip, bench_seconds=0.0)
 
 
 def rows(voice: Voice, evaluation: Evaluation) -> list[str]:
@@ -165,7 +166,7 @@ def rows(voice: Voice, evaluation: Evaluation) -> list[str]:
 
 def draw(voice: Voice, clips: Path, guitars: dict[str, Float32], folder: Path) -> None:
     """Spectrograms of input, style and output for every guitar, as folder/<preset>-<guitar>.png."""
-    clip = load_style(clips / voice.clip, RATE)
+    clip = load_sound(clips / voice.clip, RATE)
     for title, guitar in guitars.items():
         take = judged_stretch(guitar, RATE)
         output = render_array(load_rig(shipped(voice)), take, RATE)[: len(take)]
@@ -190,7 +191,7 @@ def main(arguments: list[str]) -> None:
         raise DuendeError("usage: python -m duende.export.factory CLIPS GUITARS [FAMILY ...]")
     clips, takes, names = Path(arguments[0]), Path(arguments[1]), arguments[2:]
     root = Path(__file__).resolve().parents[1]
-    guitars = {path.stem: load_style(path, RATE) for path in sorted(takes.glob("*.wav"))}
+    guitars = {path.stem: load_sound(path, RATE) for path in sorted(takes.glob("*.wav"))}
     if not guitars:
         raise DuendeError(f"{takes}: no .wav to measure on")
     sys.stdout.write(HEAD + "\n")

@@ -13,15 +13,13 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
-import soxr
 import torch
 
 from .. import DuendeError
 from ..engine.model import Model, load_model
 from ..engine.preset import build_rig, processor_for
 from ..engine.render import render_array
-from ..engine.spec import PRECISIONS, Clip
+from ..engine.spec import PRECISIONS, Clip, Provenance
 from ..presets.format import FORMAT, Preset, SlotPreset
 from ..presets.library import Entry, Library, check_name, home
 from . import measures
@@ -35,6 +33,7 @@ from .pictures import style_picture
 from .pluck import demo_phrase
 from .precision import convert
 from .report import write_report
+from .sounds import load_sound
 from .style import StyleClip, pooled
 from .takes import is_cut_from
 from .teachers.targets import teacher_targets
@@ -45,8 +44,6 @@ Float32 = npt.NDArray[np.float32]
 Teacher = Literal["none", "kernel", "cnn"]
 Mode = Literal["timbre", "texture"]
 
-SHORTEST_S, LONGEST_S = 1.0, 300.0
-QUIETEST_DBFS = -70.0
 CLIPPED_SHARE = 0.001
 TARGET_PIECES = 24
 MINUTES, FAMILY_MINUTES = 3.0, 8.0
@@ -108,28 +105,6 @@ class Forged:
     report: Path | None
 
 
-def load_style(path: Path, sample_rate: int) -> Float32:
-    """A style clip [samples] at sample_rate, mixed to mono; DuendeError for what no style can be made from."""
-    if not path.is_file():
-        raise DuendeError(f"{path}: no such file")
-    try:
-        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise DuendeError(f"{path}: not a readable sound file ({error})") from error
-    if not np.isfinite(audio).all():
-        raise DuendeError(f"{path}: holds samples that are not numbers; repair the file first")
-    seconds = len(audio) / rate
-    if not SHORTEST_S <= seconds <= LONGEST_S:
-        raise DuendeError(f"{path}: {seconds:.2f} s long; a style needs {SHORTEST_S:g} to {LONGEST_S:g} s of sound")
-    mono = audio.mean(axis=1)
-    level = 10.0 * np.log10(float(np.mean(mono.astype(np.float64) ** 2)) + 1e-20)
-    if level < QUIETEST_DBFS:
-        raise DuendeError(f"{path}: silent ({level:.0f} dBFS); a style needs sound above {QUIETEST_DBFS:g} dBFS")
-    if rate != sample_rate:
-        mono = soxr.resample(mono, rate, sample_rate)
-    return np.ascontiguousarray(mono, dtype=np.float32)
-
-
 def sources(recordings: Sequence[Path], name: str, *, apart: bool) -> tuple[StyleSource, ...]:
     """Recordings as one pooled style called like the preset, or each as a style called like its file."""
     if not apart:
@@ -158,7 +133,7 @@ def forge(
     notices: list[str] = []
     styles = []
     for source in request.styles:
-        recordings = [load_style(path, rate) for path in source.files]
+        recordings = [load_sound(path, rate) for path in source.files]
         for path, audio in zip(source.files, recordings, strict=True):
             notices += _flaws(path, audio)
         styles.append(StyleClip(source.name, pooled(recordings)))
@@ -173,17 +148,22 @@ def forge(
         path = Path(folder) / f"{request.name}.onnx"
         path.write_bytes(draft.data)
         model = load_model(path)
-    measured = {
-        style.name: _measure(model, number, draft.amount, style.audio, judges) for number, style in enumerate(styles)
+    played = {
+        style.name: {title: _played(model, number, draft.amount, take) for title, take in judges.items()}
+        for number, style in enumerate(styles)
     }
+    measured = {style.name: _measure(style.audio, judges, played[style.name]) for style in styles}
     notices += _unbeaten(measured)
     if draft.teacher != "none":
         say("asking the teacher to play the same")
-        notices += [
-            f"{style.name}: keeps {_kept(request.mode, draft, model, number, style, judges):.0%} of what the "
-            f"{draft.teacher} teacher gains in style by working on the same take"
-            for number, style in enumerate(styles)
-        ]
+        measure: Measure = "pitch-bound" if request.mode == "texture" else "pitch-blind"
+        for style in styles:
+            takes, outputs = list(judges.values()), list(played[style.name].values())
+            kept = kept_share(takes, outputs, style.audio, rate, draft.teacher, measure)
+            notices.append(
+                f"{style.name}: keeps {kept:.0%} of what the {draft.teacher} teacher gains in style by working on the "
+                f"same take"
+            )
     page = _report(request, model, styles, judges, draft, notices) if request.report is not None else None
     data = convert(with_quality(draft.data, _quality(measured)), request.precision)
     models = {f"{request.name}.onnx": data}
@@ -221,9 +201,7 @@ def _make_timbre(
         distiller = Distiller(_content(request, styles, notices, config.pieces), config, request.device)
     distiller.config = config
     teacher = request.teacher or "none"
-    targets = None
-    if teacher != "none":
-        targets = [_targets(teacher, distiller.audio[:TARGET_PIECES], style, config, say) for style in styles]
+    targets = _targets(teacher, distiller.audio[:TARGET_PIECES], styles, config, say)
     checkpoint = _checkpoint(request)
     if not request.resume:
         checkpoint.remove()
@@ -233,15 +211,7 @@ def _make_timbre(
     done = len(distilled.history)
     if not distilled.complete:
         notices.append(f"stopped after {done} steps; kept the best, of step {distilled.step} (go on: --resume)")
-    origin = provenance(
-        _clips(request, styles),
-        "none (statistics of the clip)" if teacher == "none" else f"{teacher}, beside statistics of the clip",
-        _content_name(request),
-        asdict(config.weights),
-        done,
-        config.seed,
-        request.licence,
-    )
+    origin = _origin(request, styles, teacher, asdict(config.weights), done)
     names = [style.name for style in styles]
     data = model_bytes(distilled, request.name, names, config.sizes, config.sample_rate, origin)
     return _Draft(data, config.amount, distilled.history, teacher, distilled.complete)
@@ -262,26 +232,25 @@ def _make_texture(
     say("hearing the content")
     content = _content(request, styles, notices, config.pieces)
     teacher = request.teacher or "kernel"
-    targets = None
-    if teacher != "none":
-        targets = [_targets(teacher, content, style, config, say) for style in styles]
+    targets = _targets(teacher, content, styles, config, say)
     distilled = TextureDistiller(content, config).distil(
         [style.audio for style in styles], report, targets, _seconds_left(request, started)
     )
     done = len(distilled.history)
     if not distilled.complete:
         notices.append(f"stopped after {done} steps; what was learned so far was kept")
-    origin = provenance(
-        _clips(request, styles),
-        "none (statistics of the clip)" if teacher == "none" else f"{teacher}, beside statistics of the clip",
-        _content_name(request),
-        asdict(config.weights),
-        done,
-        config.seed,
-        request.licence,
-    )
+    origin = _origin(request, styles, teacher, asdict(config.weights), done)
     data = texture_bytes(distilled, request.name, [style.name for style in styles], config.sample_rate, origin)
     return _Draft(data, 1.0, distilled.history, teacher, distilled.complete)
+
+
+def _origin(
+    request: ForgeRequest, styles: Sequence[StyleClip], teacher: Teacher, losses: dict[str, float], steps: int
+) -> Provenance:
+    """Where a model came from."""
+    beside = "none (statistics of the clip)" if teacher == "none" else f"{teacher}, beside statistics of the clip"
+    content = "the player's recordings" if request.content else "built-in plucked strings"
+    return provenance(_clips(request, styles), beside, content, losses, steps, request.seed, request.licence)
 
 
 def _checkpoint(request: ForgeRequest) -> Checkpoint:
@@ -361,34 +330,34 @@ def _content(request: ForgeRequest, styles: Sequence[StyleClip], notices: list[s
 
 
 def _targets(
-    teacher: Literal["kernel", "cnn"],
+    teacher: Teacher,
     pieces: Sequence[Float32],
-    style: StyleClip,
+    styles: Sequence[StyleClip],
     config: DistillConfig | TextureConfig,
     say: Callable[[str], None],
-) -> list[Float32]:
-    """A teacher's sound of pieces of the content, kept on disk for the next time."""
+) -> list[list[Float32]] | None:
+    """A teacher's sound of pieces of the content in each style, kept on disk for the next time; None without one."""
+    if teacher == "none":
+        return None
+    cache, rate = home() / "cache" / "teachers", config.sample_rate
 
-    def report(done: int, total: int) -> None:
-        say(f"the teacher plays {style.name}: {done} of {total}")
+    def report(name: str, done: int, total: int) -> None:
+        say(f"the teacher plays {name}: {done} of {total}")
 
-    cache = home() / "cache" / "teachers"
-    return teacher_targets(pieces, style.audio, config.sample_rate, teacher, cache=cache, report=report)
-
-
-def _content_name(request: ForgeRequest) -> str:
-    return "the player's recordings" if request.content else "built-in plucked strings"
+    return [
+        teacher_targets(pieces, style.audio, rate, teacher, cache=cache, report=functools.partial(report, style.name))
+        for style in styles
+    ]
 
 
 def _measure(
-    model: Model, number: int, amount: float, clip: Float32, judges: Mapping[str, Float32]
+    clip: Float32, judges: Mapping[str, Float32], outputs: Mapping[str, Float32]
 ) -> dict[str, tuple[measures.Measures, measures.Measures]]:
-    """Measures of every judge's take through the engine in one of the model's styles, and of its matched EQ."""
+    """Measures of what every judge's take became, and of its matched EQ."""
     measured = {}
     for title, guitar in judges.items():
         judge = measures.Judge(guitar, clip)
-        output = _played(model, number, amount, guitar)
-        measured[title] = (judge.measure(output), judge.measure(judge.matched_eq))
+        measured[title] = (judge.measure(outputs[title]), judge.measure(judge.matched_eq))
     return measured
 
 
@@ -398,17 +367,6 @@ def _played(model: Model, number: int, amount: float, guitar: Float32) -> Float3
     for control, value in values_of(model, number, amount).items():
         rig.bank.set(f"slot/1/{control}", value)
     return render_array(rig, guitar, 48000)[: len(guitar)]
-
-
-def _kept(
-    mode: Mode, draft: _Draft, model: Model, number: int, style: StyleClip, judges: Mapping[str, Float32]
-) -> float:
-    """The share of the teacher's gain in style that the model keeps on the judges' takes."""
-    assert draft.teacher != "none"
-    takes = list(judges.values())
-    outputs = [_played(model, number, draft.amount, take) for take in takes]
-    measure: Measure = "pitch-bound" if mode == "texture" else "pitch-blind"
-    return kept_share(takes, outputs, style.audio, 48000, draft.teacher, measure)
 
 
 def _report(

@@ -14,6 +14,7 @@ from ..engine.spec import METADATA_KEY, OPSET, ModelSpec, State
 Float32 = npt.NDArray[np.float32]
 
 KERNEL = 3
+Port = tuple[str, Sequence[str | int]]
 
 
 @dataclass
@@ -72,7 +73,7 @@ def receptive_field(weights: Weights) -> int:
     return 1 + (KERNEL - 1) * (1 + sum(block.dilation for block in weights.blocks))
 
 
-class _Builder:
+class Builder:
     """Collects nodes and constants under names that are given once."""
 
     def __init__(self) -> None:
@@ -107,12 +108,32 @@ class _Builder:
             now,
         ]
 
+    def model(self, inputs: Sequence[Port], outputs: Sequence[Port], carried: Sequence[State]) -> onnx.ModelProto:
+        """All nodes as a model with these inputs and outputs, and a pair of both for each carried state."""
+
+        def value(name: str, shape: Sequence[str | int]) -> onnx.ValueInfoProto:
+            return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
+
+        graph = helper.make_graph(
+            self.nodes,
+            "duende",
+            [
+                *(value(*port) for port in inputs),
+                *(value(state.name, ["channels", *state.shape]) for state in carried),
+            ],
+            [
+                *(value(*port) for port in outputs),
+                *(value(f"{state.name}_next", ["channels", *state.shape]) for state in carried),
+            ],
+            self.constants,
+        )
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+
 
 def build_graph(weights: Weights, excitations: int, bands: int) -> onnx.ModelProto:
     """The student's graph without metadata; inputs and outputs as `engine.model` checks them."""
-    build = _Builder()
+    build = Builder()
     features = feature_count(bands)
-    width = weights.first.shape[2]
     style_row = build.node("Unsqueeze", ["style", build.constant("axis0", [0], np.int64)], "style_row")
     told = any(block.scale_rest is not None or block.shift_rest is not None for block in weights.blocks)
     if told:
@@ -127,23 +148,7 @@ def build_graph(weights: Weights, excitations: int, bands: int) -> onnx.ModelPro
     hidden = build.node("Add", [total, build.constant("first_bias", weights.first_bias)], "hidden")
 
     for index, block in enumerate(weights.blocks):
-        name = f"b{index}"
-        taps = build.taps(f"past_{index}", hidden, block.dilation, name)
-        terms = [
-            build.node("Mul", [tap, build.constant(f"{name}_tapw{i}", block.taps[i])], f"{name}_t{i}")
-            for i, tap in enumerate(taps)
-        ]
-        mixed = build.node("Add", [build.node("Add", terms[:2], f"{name}_t01"), terms[2]], f"{name}_mixed")
-        inner = build.node("MatMul", [mixed, build.constant(f"{name}_into", block.into)], f"{name}_in")
-        inner = build.node("Add", [inner, build.constant(f"{name}_bias", block.bias)], f"{name}_biased")
-        scale, shift = (
-            _film(build, style_row, name, getattr(block, part), getattr(block, f"{part}_rest"), part)
-            for part in ("scale", "shift")
-        )
-        inner = build.node("Add", [build.node("Mul", [inner, scale], f"{name}_film"), shift], f"{name}_filmed")
-        inner = build.node("Relu", [inner], f"{name}_relu")
-        inner = build.node("MatMul", [inner, build.constant(f"{name}_out", block.out)], f"{name}_res")
-        hidden = build.node("Add", [hidden, inner], f"{name}_hidden")
+        hidden = add_block(build, block, hidden, style_row, index)
 
     answer = build.node("MatMul", [hidden, build.constant("last", weights.last)], "answer_raw")
     answer = build.node("Add", [answer, build.constant("last_bias", weights.last_bias)], "answer")
@@ -153,32 +158,37 @@ def build_graph(weights: Weights, excitations: int, bands: int) -> onnx.ModelPro
     row = build.node("MatMul", [style_row, build.constant("bodies", weights.body)], "body_row")
     build.node("Squeeze", [row, "axis0"], "body")
 
-    def value(name: str, shape: list[str | int]) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-    carried = states(weights, features)
-    graph = helper.make_graph(
-        build.nodes,
-        "duende",
-        [
-            value("features", ["channels", "frames", features]),
-            value("style", [len(weights.gamma)]),
-            *([value("amount", [1])] if told else []),
-            *(value(state.name, ["channels", *state.shape]) for state in carried),
-        ],
-        [
-            value("ratios", ["channels", "frames", excitations, bands]),
-            value("dynamics", ["channels", "frames", 2]),
-            value("body", [weights.body.shape[1]]),
-            *(value(f"{state.name}_next", ["channels", *state.shape]) for state in carried),
-        ],
-        build.constants,
-    )
-    assert width == weights.last.shape[0]
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+    inputs: list[Port] = [("features", ["channels", "frames", features]), ("style", [len(weights.gamma)])]
+    if told:
+        inputs.append(("amount", [1]))
+    outputs: list[Port] = [
+        ("ratios", ["channels", "frames", excitations, bands]),
+        ("dynamics", ["channels", "frames", 2]),
+        ("body", [weights.body.shape[1]]),
+    ]
+    return build.model(inputs, outputs, states(weights, features))
 
 
-def _film(build: _Builder, style_row: str, block: str, rows: Float32, rest: Float32 | None, part: str) -> str:
+def add_block(build: Builder, block: Block, hidden: str, style_row: str, index: int) -> str:
+    """One residual block after hidden [channels, frames, width]; where it knows the amount, `rest` must be there."""
+    name = f"b{index}"
+    taps = build.taps(f"past_{index}", hidden, block.dilation, name)
+    terms = [
+        build.node("Mul", [tap, build.constant(f"{name}_tapw{i}", block.taps[i])], f"{name}_t{i}")
+        for i, tap in enumerate(taps)
+    ]
+    mixed = build.node("Add", [build.node("Add", terms[:2], f"{name}_t01"), terms[2]], f"{name}_mixed")
+    inner = build.node("MatMul", [mixed, build.constant(f"{name}_into", block.into)], f"{name}_in")
+    inner = build.node("Add", [inner, build.constant(f"{name}_bias", block.bias)], f"{name}_biased")
+    scale = _film(build, style_row, name, block.scale, block.scale_rest, "scale")
+    shift = _film(build, style_row, name, block.shift, block.shift_rest, "shift")
+    inner = build.node("Add", [build.node("Mul", [inner, scale], f"{name}_film"), shift], f"{name}_filmed")
+    inner = build.node("Relu", [inner], f"{name}_relu")
+    inner = build.node("MatMul", [inner, build.constant(f"{name}_out", block.out)], f"{name}_res")
+    return build.node("Add", [hidden, inner], f"{name}_hidden")
+
+
+def _film(build: Builder, style_row: str, block: str, rows: Float32, rest: Float32 | None, part: str) -> str:
     """Scale or shift [1, width] of a block for a mix of styles and an amount."""
     name = f"{block}_{part}"
     styles = build.node("MatMul", [style_row, build.constant(name, rows)], f"{name}s")
@@ -188,14 +198,14 @@ def _film(build: _Builder, style_row: str, block: str, rows: Float32, rest: Floa
     return build.node("Add", [styles, less], f"{name}d")
 
 
-def _bounded(build: _Builder, source: str, bound: float, name: str) -> str:
+def _bounded(build: Builder, source: str, bound: float, name: str) -> str:
     """bound tanh(source / bound)."""
     inner = build.node("Mul", [source, build.constant(f"{name}_in", 1.0 / bound)], f"{name}_div")
     inner = build.node("Tanh", [inner], f"{name}_tanh")
     return build.node("Mul", [inner, build.constant(f"{name}_bound", bound)], name)
 
 
-def _ratios(build: _Builder, raw: str, weights: Weights, style_row: str, excitations: int, bands: int) -> None:
+def _ratios(build: Builder, raw: str, weights: Weights, style_row: str, excitations: int, bands: int) -> None:
     bounded = _bounded(build, raw, weights.ratio_bound, "ratio_moves")
     base = build.node("MatMul", [style_row, build.constant("bases", weights.base)], "base")
     flat = build.node("Add", [bounded, base], "ratios_flat")
@@ -203,7 +213,7 @@ def _ratios(build: _Builder, raw: str, weights: Weights, style_row: str, excitat
     build.node("Reshape", [flat, shape], "ratios")
 
 
-def _dynamics(build: _Builder, raw: str, weights: Weights, style_row: str) -> None:
+def _dynamics(build: Builder, raw: str, weights: Weights, style_row: str) -> None:
     moves = _bounded(build, raw, weights.swing_bound, "swing_moves")
     level = build.node("MatMul", [style_row, build.constant("levels", weights.level.reshape(-1, 1))], "level")
     swing = build.node("Add", [moves, level], "swing")

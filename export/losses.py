@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .statistics import PowerSpectrum
+
 SEMITONES = (40, 100)
 
 
@@ -33,21 +35,10 @@ class LossWeights:
     movement: float = 4.0
 
 
-class _Frames(nn.Module):
-    """Hann magnitude spectra [batch, frames, bins], frames wholly inside the audio."""
-
-    window: Tensor
-
-    def __init__(self, n_fft: int, hop: int) -> None:
-        super().__init__()
-        self.n_fft, self.hop = n_fft, hop
-        window = torch.hann_window(n_fft)
-        self.register_buffer("window", window / window.sum())
-
-    def forward(self, audio: Tensor) -> Tensor:
-        """Power [batch, frames, bins]."""
-        spectrum = torch.fft.rfft(audio.unfold(-1, self.n_fft, self.hop) * self.window)
-        return torch.view_as_real(spectrum).square().sum(dim=-1)
+def _per_sine(n_fft: int) -> Tensor:
+    """Hann window [n_fft] under which a sine reads the same at all sizes."""
+    window = torch.hann_window(n_fft)
+    return window / window.sum()
 
 
 def correlation(first: Tensor, second: Tensor) -> Tensor:
@@ -69,7 +60,7 @@ class PitchGuard(nn.Module):
 
     def __init__(self, sample_rate: float = 48000.0, n_fft: int = 8192, hop: int = 2048) -> None:
         super().__init__()
-        self.frames = _Frames(n_fft, hop)
+        self.frames = PowerSpectrum(_per_sine(n_fft), hop)
         hz = np.arange(n_fft // 2 + 1) * sample_rate / n_fft
         pitch = 69.0 + 12.0 * np.log2(np.maximum(hz, 1.0) / 440.0)
         self.low = int(np.searchsorted(pitch, SEMITONES[0] - 0.5))
@@ -110,21 +101,29 @@ class PitchGuard(nn.Module):
 
 
 class BandLevels(nn.Module):
-    """Log band levels [batch, frames, bands] in nepers, 43 ms frames every 11 ms, floor 80 dB under the loudest."""
+    """Log band levels [batch, frames, bands] in nepers, 43 ms frames every 11 ms.
+
+    floor: power, relative to the loudest band and frame of the piece, under which all is alike.
+    """
 
     bank: Tensor
 
     def __init__(
-        self, bank: np.ndarray[tuple[int, int], np.dtype[np.float32]], n_fft: int = 2048, hop: int = 512
+        self,
+        bank: np.ndarray[tuple[int, int], np.dtype[np.float32]],
+        n_fft: int = 2048,
+        hop: int = 512,
+        floor: float = 1e-8,
     ) -> None:
         super().__init__()
-        self.frames = _Frames(n_fft, hop)
+        self.floor = floor
+        self.frames = PowerSpectrum(_per_sine(n_fft), hop)
         self.register_buffer("bank", torch.from_numpy(bank))
 
     def forward(self, audio: Tensor) -> Tensor:
         power = self.frames(audio)[..., : len(self.bank)] @ self.bank
         peak = power.amax(dim=(1, 2), keepdim=True)
-        return 0.5 * torch.log(power + 1e-8 * peak + 1e-14)
+        return 0.5 * torch.log(power + self.floor * peak + 1e-14)
 
 
 def flux(levels: Tensor) -> Tensor:
@@ -136,22 +135,6 @@ def onset_loss(played: Tensor, heard: Tensor) -> Tensor:
     """1 - correlation of the fluxes [batch, frames] of input and output: [batch]."""
     soft = correlation(torch.sqrt(played + 0.025), torch.sqrt(heard + 0.025))
     return 1.0 - 0.5 * correlation(played, heard) - 0.5 * soft
-
-
-class OnsetGuard(nn.Module):
-    """`onset_loss` of sounds [batch, samples], where nothing else needs their band levels."""
-
-    def __init__(self, bank: np.ndarray[tuple[int, int], np.dtype[np.float32]]) -> None:
-        super().__init__()
-        self.levels = BandLevels(bank)
-
-    def flux(self, audio: Tensor) -> Tensor:
-        """Spectral flux [batch, frames - 1]."""
-        return flux(self.levels(audio))
-
-    def forward(self, played: Tensor, output: Tensor) -> Tensor:
-        """Mean loss of output [batch, samples] against the input's flux."""
-        return onset_loss(played, self.flux(output)).mean()
 
 
 def level_distance(levels: Tensor, wanted: Tensor, depth: float = 5.0) -> Tensor:
@@ -172,7 +155,7 @@ class Tonality(nn.Module):
 
     def __init__(self, sample_rate: float = 48000.0, n_fft: int = 4096, hop: int = 2048) -> None:
         super().__init__()
-        self.frames = _Frames(n_fft, hop)
+        self.frames = PowerSpectrum(_per_sine(n_fft), hop)
         self.edges = [round(hz * n_fft / sample_rate) for hz in self.ZONES_HZ]
 
     def forward(self, audio: Tensor) -> Tensor:

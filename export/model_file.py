@@ -2,7 +2,7 @@
 
 import datetime
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -95,37 +95,56 @@ def with_quality(data: bytes, quality: dict[str, float]) -> bytes:
 
 
 def check_export(data: bytes, name: str, student: Student) -> None:
-    """Run the file as the engine does, frame by frame, against the student on a longer input than the golden pair.
+    """`check_answers` of a mixer, neither all of one style nor all of the amount."""
+    config, styles = student.config, student.config.styles
+    features = np.random.default_rng(len(data)).standard_normal(
+        (1, 2 * config.receptive_field, feature_count(config.bands))
+    )
+    style = np.arange(1, styles + 1) / np.arange(1, styles + 1).sum()
+    check_answers(
+        data,
+        name,
+        lambda *asked: _ask(student, *asked),
+        config.receptive_field,
+        features.astype(np.float32),
+        style.astype(np.float32),
+        GOLDEN_AMOUNT,
+    )
 
+
+def check_answers(
+    data: bytes,
+    name: str,
+    ask: Callable[[Float32, Float32, Float32], tuple[Float32, Float32]],
+    receptive_field: int,
+    features: Float32,
+    style: Float32,
+    amount: float,
+) -> None:
+    """Run the file as the engine does, frame by frame, against the student's answers to features [1, frames, n].
+
+    ask: features, style [styles] and amount [1] to the student's ratios and dynamics.
     DuendeError where they differ by more than MATCH_SNR_DB allows, or where the file is not accepted.
     """
-    # A stream starts as if silence, whose features are zeros, had come before.
-    silence = student.config.receptive_field
-    frames = 2 * student.config.receptive_field
-    generator = np.random.default_rng(len(data))
-    features = generator.standard_normal((1, frames, feature_count(student.config.bands))).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.onnx"
         path.write_bytes(data)
         stream = load_model(path).start(1, [1])
-        # Neither all of one style nor all of the amount.
-        stream.style[:] = np.arange(1, len(stream.style) + 1) / np.arange(1, len(stream.style) + 1).sum()
-        stream.amount[0] = GOLDEN_AMOUNT
-        stream.features[1][:] = 0.0
-        for _ in range(silence):
-            stream.run(1)
-        got = []
-        for frame in range(frames):
-            stream.features[1][:] = features[:, frame : frame + 1]
-            stream.run(1)
-            got.append(np.concatenate([stream.ratios[1].reshape(1, -1), stream.dynamics[1].reshape(1, -1)], axis=1))
-    ratios, dynamics = _ask(student, np.pad(features, ((0, 0), (silence, 0), (0, 0))), stream.style, stream.amount)
-    wanted = np.concatenate([part[0, silence:].reshape(frames, -1) for part in (ratios, dynamics)], axis=1)
-    ratio = snr_db(wanted, np.concatenate(got))
+    stream.style[:] = style
+    stream.amount[0] = amount
+    # A stream starts as if silence, whose features are zeros, had come before.
+    heard = np.pad(features, ((0, 0), (receptive_field, 0), (0, 0)))
+    got = []
+    for frame in range(heard.shape[1]):
+        stream.features[1][:] = heard[:, frame : frame + 1]
+        stream.run(1)
+        got.append(np.concatenate([stream.ratios[1].reshape(1, -1), stream.dynamics[1].reshape(1, -1)], axis=1))
+    wanted = np.concatenate([part[0].reshape(len(got), -1) for part in ask(heard, style, stream.amount)], axis=1)
+    ratio = snr_db(wanted[receptive_field:], np.concatenate(got)[receptive_field:])
     if not ratio >= MATCH_SNR_DB:
         raise DuendeError(
-            f"{name}: the exported graph answers {ratio:.1f} dB like the student, {MATCH_SNR_DB:g} dB are needed; "
-            f"nothing was written"
+            f"{name}: the exported graph answers {ratio:.1f} dB like the student at amount {amount:g}, "
+            f"{MATCH_SNR_DB:g} dB are needed; nothing was written"
         )
 
 

@@ -72,24 +72,32 @@ def _log_frequency_bank(analysis: Analysis) -> Tensor:
     return torch.from_numpy(triangles.astype(np.float32))
 
 
-class _Power(nn.Module):
-    """Power spectrogram of Hann frames, scaled so that the bins of a frame sum to its mean square."""
+class PowerSpectrum(nn.Module):
+    """Power [batch, frames, bins] of audio [batch, samples] under a window [n_fft], frames wholly inside the audio.
+
+    bins: so many from below; all without it. ValueError for audio of less than one frame.
+    """
 
     window: Tensor
 
-    def __init__(self, n_fft: int, hop: int, bins: int) -> None:
+    def __init__(self, window: Tensor, hop: int, bins: int | None = None) -> None:
         super().__init__()
-        self.n_fft, self.hop, self.bins = n_fft, hop, bins
-        window = torch.hann_window(n_fft)
-        self.register_buffer("window", window * math.sqrt(2.0 / (n_fft * float(window.square().sum()))))
+        self.hop, self.bins = hop, bins
+        self.register_buffer("window", window)
 
     def forward(self, audio: Tensor) -> Tensor:
-        """[batch, samples] -> [batch, frames, bins]; frames lie wholly inside the audio."""
-        if audio.shape[-1] < self.n_fft:
-            raise ValueError(f"{audio.shape[-1]} samples are fewer than one frame of {self.n_fft}: give more")
-        frames = audio.unfold(-1, self.n_fft, self.hop) * self.window
+        n_fft = len(self.window)
+        if audio.shape[-1] < n_fft:
+            raise ValueError(f"{audio.shape[-1]} samples are fewer than one frame of {n_fft}: give more")
+        frames = audio.unfold(-1, n_fft, self.hop) * self.window
         spectrum = torch.view_as_real(torch.fft.rfft(frames)[..., : self.bins])
         return spectrum.square().sum(dim=-1)
+
+
+def _mean_square(n_fft: int) -> Tensor:
+    """Hann window [n_fft] under which the bins of a frame sum to its mean square."""
+    window = torch.hann_window(n_fft)
+    return window * math.sqrt(2.0 / (n_fft * float(window.square().sum())))
 
 
 class LogSpectrogram(nn.Module):
@@ -103,7 +111,7 @@ class LogSpectrogram(nn.Module):
         bank = _log_frequency_bank(self.analysis)
         bins = int(torch.nonzero(bank.sum(dim=1)).max()) + 1
         self.register_buffer("bank", bank[:bins].contiguous())
-        self.power = _Power(self.analysis.n_fft, self.analysis.hop, bins)
+        self.power = PowerSpectrum(_mean_square(self.analysis.n_fft), self.analysis.hop, bins)
 
     def forward(self, audio: Tensor) -> Tensor:
         power = self.power(audio) @ self.bank
@@ -169,7 +177,7 @@ class BandEnvelopes(nn.Module):
         bands = erb_bands(sample_rate, n_fft, count, high_hz=min(18000.0, 0.45 * sample_rate))
         width = np.maximum(bands.interpolation.sum(axis=1), 1.0)
         self.register_buffer("bank", torch.from_numpy(bands.pooling * width))
-        self.power = _Power(n_fft, hop, bands.bins)
+        self.power = PowerSpectrum(_mean_square(n_fft), hop, bands.bins)
         self.floor = floor
 
     def forward(self, audio: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from ..engine.bands import Bands
 from ..engine.body import AMOUNT_STEPS, band_response, body_filters
 from ..engine.stft import StftSizes, windows
 from . import graph
+from .block import ResidualBlock
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -43,36 +44,6 @@ class StudentConfig:
         return 1 + (graph.KERNEL - 1) * (1 + sum(self.dilations))
 
 
-class _Block(nn.Module):
-    def __init__(self, width: int, dilation: int, styles: int) -> None:
-        super().__init__()
-        self.dilation = dilation
-        self.taps = nn.Parameter(torch.randn(graph.KERNEL, width) * 0.3)
-        with torch.no_grad():
-            self.taps[-1] += 1.0
-        self.into = nn.Parameter(torch.randn(width, width) / width**0.5)
-        self.bias = nn.Parameter(torch.zeros(width))
-        self.out = nn.Parameter(torch.randn(width, width) * 0.3 / width**0.5)
-        self.scale = nn.Parameter(torch.ones(styles, width))
-        self.shift = nn.Parameter(torch.zeros(styles, width))
-        # What the conditioning gains as the amount falls from 1 to 0.
-        self.scale_rest = nn.Parameter(torch.zeros(width))
-        self.shift_rest = nn.Parameter(torch.zeros(width))
-
-    def forward(self, hidden: Tensor, style: Tensor, rest: Tensor) -> Tensor:
-        span = (graph.KERNEL - 1) * self.dilation
-        padded = functional.pad(hidden, (0, 0, span, 0))
-        frames = hidden.shape[1]
-        mixed = sum(
-            (padded[:, i * self.dilation : i * self.dilation + frames] * self.taps[i] for i in range(graph.KERNEL)),
-            start=torch.zeros(()),
-        )
-        inner = mixed @ self.into + self.bias
-        scale, shift = style @ self.scale + rest * self.scale_rest, style @ self.shift + rest * self.shift_rest
-        inner = torch.relu(inner * scale[:, None] + shift[:, None])
-        return hidden + inner @ self.out
-
-
 class Student(nn.Module):
     """Band features to log gains.
 
@@ -91,7 +62,9 @@ class Student(nn.Module):
         outputs = len(config.excitations) * config.bands + 1
         self.first = nn.Parameter(torch.randn(graph.KERNEL, features, config.width) / (graph.KERNEL * features) ** 0.5)
         self.first_bias = nn.Parameter(torch.zeros(config.width))
-        self.blocks = nn.ModuleList(_Block(config.width, d, config.styles) for d in config.dilations)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(config.width, dilation, config.styles, knows_amount=True) for dilation in config.dilations
+        )
         self.last = nn.Parameter(torch.zeros(config.width, outputs))
         self.last_bias = nn.Parameter(torch.zeros(outputs))
         start = [DRY_START_RATIO if name == "dry@1" else OTHER_START_RATIO for name in config.excitations]
@@ -132,16 +105,10 @@ class Student(nn.Module):
         def array(tensor: Tensor) -> Float32:
             return tensor.detach().cpu().numpy().astype(np.float32)
 
-        blocks = []
-        for block in self.blocks:
-            assert isinstance(block, _Block)
-            names = ("taps", "into", "bias", "out", "scale", "shift", "scale_rest", "shift_rest")
-            parts = {name: array(getattr(block, name)) for name in names}
-            blocks.append(graph.Block(**parts, dilation=block.dilation))
         return graph.Weights(
             first=array(self.first),
             first_bias=array(self.first_bias),
-            blocks=blocks,
+            blocks=[block.weights() for block in self.blocks if isinstance(block, ResidualBlock)],
             last=array(self.last),
             last_bias=array(self.last_bias),
             base=array(self.base),

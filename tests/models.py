@@ -1,6 +1,6 @@
 """Tiny model files made on the spot, sound or hostile, through the very code that writes real ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,31 @@ def de_emphasis_body(points: int = POINTS, cut_hz: float | None = None) -> Float
     return np.asarray(curve[None], dtype=np.float32)
 
 
+def _drawing(rng: np.random.Generator) -> Callable[..., Float32]:
+    """Draws matrices of any shape that keep the size of what they multiply."""
+
+    def draw(*shape: int) -> Float32:
+        scale = np.sqrt(shape[-2]) if len(shape) > 1 else 1.0
+        return np.asarray(rng.standard_normal(shape) / scale, dtype=np.float32)
+
+    return draw
+
+
+def _blocks(draw: Callable[..., Float32], width: int, styles: int, dilations: Sequence[int]) -> list[Block]:
+    return [
+        Block(
+            taps=0.5 * draw(3, width),
+            into=draw(width, width),
+            bias=0.1 * draw(width),
+            out=0.3 * draw(width, width),
+            scale=1.0 + 0.1 * draw(styles, width),
+            shift=0.1 * draw(styles, width),
+            dilation=dilation,
+        )
+        for dilation in dilations
+    ]
+
+
 def tiny_weights(
     seed: int = 0,
     *,
@@ -54,22 +79,8 @@ def tiny_weights(
     rng = np.random.default_rng(seed)
     features = feature_count(bands)
 
-    def draw(*shape: int) -> Float32:
-        scale = np.sqrt(shape[-2]) if len(shape) > 1 else 1.0
-        return np.asarray(rng.standard_normal(shape) / scale, dtype=np.float32)
-
-    blocks = [
-        Block(
-            taps=0.5 * draw(3, width),
-            into=draw(width, width),
-            bias=0.1 * draw(width),
-            out=0.3 * draw(width, width),
-            scale=1.0 + 0.1 * draw(styles, width),
-            shift=0.1 * draw(styles, width),
-            dilation=dilation,
-        )
-        for dilation in dilations
-    ]
+    draw = _drawing(rng)
+    blocks = _blocks(draw, width, styles, dilations)
     columns = excitations * bands
     base = np.repeat(np.asarray(levels[:excitations], dtype=np.float32), bands)[None].repeat(styles, axis=0)
     curves = de_emphasis_body() if body is None else body
@@ -216,22 +227,8 @@ def tiny_texture_weights(
     rng = np.random.default_rng(seed)
     bins = TEXTURE_SIZES.bins
 
-    def draw(*shape: int) -> Float32:
-        scale = np.sqrt(shape[-2]) if len(shape) > 1 else 1.0
-        return np.asarray(rng.standard_normal(shape) / scale, dtype=np.float32)
-
-    blocks = [
-        texture.Block(
-            taps=0.5 * draw(3, width),
-            into=draw(width, width),
-            bias=0.1 * draw(width),
-            out=0.3 * draw(width, width),
-            scale=1.0 + 0.1 * draw(styles, width),
-            shift=0.1 * draw(styles, width),
-            dilation=dilation,
-        )
-        for dilation in dilations
-    ]
+    draw = _drawing(rng)
+    blocks = _blocks(draw, width, styles, dilations)
     number = np.arange(bins)
     lines = np.full((styles, bins), 1e-4)
     for style in range(styles):

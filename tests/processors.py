@@ -121,3 +121,17 @@ class Faulty(Delay):
     def reset(self) -> None:
         super().reset()
         self._poisoned = False
+
+
+def play_hops(
+    processor: Processor, samples: Float32, hops: Sequence[int], *, amount: float = 1.0, rate: float = 48000.0
+) -> Float32:
+    """Samples [n, channels], n whole hops, through a player of a model in groups of hops that take turns."""
+    processor.values[0] = amount
+    processor.prepare(StreamSpec(rate, samples.shape[1], 64 * processor.quantum))
+    out, at, turn = np.empty_like(samples), 0, 0
+    while at < len(samples):
+        end = min(at + hops[turn % len(hops)] * processor.quantum, len(samples))
+        processor.process(samples[at:end], out[at:end])
+        at, turn = end, turn + 1
+    return out

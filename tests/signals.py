@@ -80,3 +80,35 @@ def snr_db(reference: npt.ArrayLike, test: npt.ArrayLike) -> float:
         return np.inf
     energy = float(np.sum(wanted**2))
     return -np.inf if energy == 0.0 else 10.0 * float(np.log10(energy / error))
+
+
+def interrupted_tone(rng: np.random.Generator, frames: int) -> Signal:
+    """Return a tone of G in soft noise, float32 ``[frames, 1]``, silent from a third to half of the way."""
+    samples = noise(rng, frames, level_dbfs=-40.0) + tone(196.0, frames, level_dbfs=-14.0)
+    samples[frames // 3 : frames // 2] = 0.0
+    return samples[:, np.newaxis]
+
+
+def picked_notes(seconds: float, seed: int = 3) -> Signal:
+    """Return notes with ten falling harmonics, one every 0.25 s."""
+    rng = np.random.default_rng(seed)
+    out = np.zeros(round(seconds * RATE_HZ))
+    for start in range(0, len(out), RATE_HZ // 4):
+        time = np.arange(min(len(out) - start, RATE_HZ)) / RATE_HZ
+        hz = 110.0 * 2.0 ** (rng.integers(0, 24) / 12.0)
+        out[start : start + len(time)] += np.exp(-5.0 * time) * sum(
+            np.sin(2.0 * np.pi * harmonic * hz * time) / harmonic for harmonic in range(1, 11)
+        )
+    return np.asarray(0.08 * out, dtype=np.float32)
+
+
+def resting_guitar(seconds: float) -> Signal:
+    """Return a guitar that nobody plays: noise at -60 dBFS."""
+    return noise(np.random.default_rng(8), round(seconds * RATE_HZ), level_dbfs=-60.0)
+
+
+def bright_clip() -> Signal:
+    """Return 2 s of a steady bright tone of B with some noise."""
+    time = np.arange(2 * RATE_HZ) / RATE_HZ
+    rich = sum(np.sin(2.0 * np.pi * 247.0 * harmonic * time + harmonic) for harmonic in range(1, 25))
+    return np.asarray(0.03 * rich + 0.003 * np.random.default_rng(5).standard_normal(len(time)), dtype=np.float32)

@@ -17,8 +17,9 @@ from duende.engine.preset import load_rig  # noqa: E402
 from duende.engine.render import render_array  # noqa: E402
 from duende.export import measures  # noqa: E402
 from duende.export.distill import DistillConfig, Progress  # noqa: E402
-from duende.export.forge import ForgeRequest, forge, load_style, sources  # noqa: E402
+from duende.export.forge import ForgeRequest, forge, sources  # noqa: E402
 from duende.export.pluck import demo_phrase  # noqa: E402
+from duende.export.sounds import load_sound  # noqa: E402
 from duende.export.style import pooled, style_body  # noqa: E402
 from duende.presets.library import Library  # noqa: E402
 
@@ -223,20 +224,20 @@ def test_what_no_style_can_be_made_from(
     path = tmp_path / "style.wav"
     soundfile.write(path, samples, RATE, subtype="FLOAT")
     with pytest.raises(DuendeError, match=words) as caught:
-        load_style(path, RATE)
+        load_sound(path, RATE)
     assert "\n" not in str(caught.value)
 
 
 def test_a_style_that_is_no_sound_file(tmp_path: Path) -> None:
     with pytest.raises(DuendeError, match="no such file"):
-        load_style(tmp_path / "none.wav", RATE)
+        load_sound(tmp_path / "none.wav", RATE)
     (tmp_path / "text.wav").write_text("not a sound")
     with pytest.raises(DuendeError, match="not a readable sound file"):
-        load_style(tmp_path / "text.wav", RATE)
+        load_sound(tmp_path / "text.wav", RATE)
 
 
 def test_any_rate_and_stereo_become_mono_at_the_engines_rate(tmp_path: Path) -> None:
     clip = reed(2.0)
     soundfile.write(tmp_path / "s.flac", np.stack([clip, clip], axis=1)[::2], RATE // 2)
-    loaded = load_style(tmp_path / "s.flac", RATE)
+    loaded = load_sound(tmp_path / "s.flac", RATE)
     assert loaded.shape == (2 * RATE,)

@@ -34,7 +34,7 @@ from duende.presets.format import FORMAT, Preset, SlotPreset
 from duende.presets.library import Library
 from models import DRY_ONLY, tiny_model, tiny_weights
 from processors import Delay, Gain
-from signals import noise
+from signals import bright_clip, noise, picked_notes, resting_guitar
 
 pytestmark = pytest.mark.train
 
@@ -44,35 +44,14 @@ RATE = 48000
 HISS_DBFS = -58.0
 
 
-def playing(seconds: float, seed: int = 3) -> Float32:
-    """Notes with ten falling harmonics, one every 0.25 s."""
-    rng = np.random.default_rng(seed)
-    out = np.zeros(round(seconds * RATE))
-    for start in range(0, len(out), RATE // 4):
-        time = np.arange(min(len(out) - start, RATE)) / RATE
-        hz = 110.0 * 2.0 ** (rng.integers(0, 24) / 12.0)
-        out[start : start + len(time)] += np.exp(-5.0 * time) * sum(
-            np.sin(2.0 * np.pi * harmonic * hz * time) / harmonic for harmonic in range(1, 11)
-        )
-    return np.asarray(0.08 * out, dtype=np.float32)
-
-
-def resting(seconds: float) -> Float32:
-    """A guitar that nobody plays: noise at -60 dBFS."""
-    return noise(np.random.default_rng(8), round(seconds * RATE), level_dbfs=-60.0)
-
-
 @pytest.fixture(scope="module")
 def clip() -> Float32:
-    """A steady bright tone of B with some noise."""
-    time = np.arange(2 * RATE) / RATE
-    tone = sum(np.sin(2.0 * np.pi * 247.0 * harmonic * time + harmonic) for harmonic in range(1, 25))
-    return np.asarray(0.03 * tone + 0.003 * np.random.default_rng(5).standard_normal(len(time)), dtype=np.float32)
+    return bright_clip()
 
 
 @pytest.fixture(scope="module")
 def guitars() -> dict[str, Float32]:
-    return {"take": np.concatenate([resting(2.1), playing(2.4)])}
+    return {"take": np.concatenate([resting_guitar(2.1), picked_notes(2.4)])}
 
 
 class Bad(Delay):
@@ -294,7 +273,7 @@ def test_rows_for_the_terminal(plain: Evaluation) -> None:
 
 
 def test_the_equaliser_of_a_take_is_its_matched_eq_and_a_filter(clip: Float32) -> None:
-    take = playing(2.5)
+    take = picked_notes(2.5)
     equaliser = Equaliser(take, clip, RATE)
     np.testing.assert_allclose(equaliser.apply(take), matched_eq(take, clip), atol=1e-5)
     np.testing.assert_allclose(equaliser.apply(0.01 * take), 0.01 * equaliser.apply(take), atol=1e-6)
@@ -304,7 +283,7 @@ def test_a_model_with_two_styles_is_judged_at_a_corner(tmp_path: Path, clip: Flo
     weights = tiny_weights(width=4, dilations=(1,), styles=2, excitations=1, levels=DRY_ONLY)
     weights.body[1] -= np.linspace(0.0, 3.0, weights.body.shape[1], dtype=np.float32)
     model = tiny_model(tmp_path, weights, excitations=("dry@1",))
-    takes = {"take": playing(2.2)}
+    takes = {"take": picked_notes(2.2)}
     corner = evaluate(model, takes, clip, style_index=1, bench_seconds=0.0)
     assert corner.values == {"slot/1/style0": 0.0, "slot/1/style1": 1.0}
     assert corner.name == "tiny"
@@ -326,7 +305,7 @@ def test_a_model_with_two_styles_is_judged_at_a_corner(tmp_path: Path, clip: Flo
 def folder(tmp_path: Path) -> Path:
     path = tmp_path / "guitars"
     path.mkdir()
-    soundfile.write(path / "riff.wav", playing(2.2), RATE)
+    soundfile.write(path / "riff.wav", picked_notes(2.2), RATE)
     return path
 
 
@@ -365,7 +344,7 @@ def test_what_cannot_be_judged_is_refused(clip: Float32, tmp_path: Path) -> None
     with pytest.raises(DuendeError, match="nap: silent"):
         evaluate(rig, {"nap": np.zeros(3 * RATE, dtype=np.float32)}, clip)
     with pytest.raises(DuendeError, match=r"lick: 0\.50 s long, at least 2 s are needed; choose another take"):
-        evaluate(rig, {"lick": playing(0.5)}, clip)
+        evaluate(rig, {"lick": picked_notes(0.5)}, clip)
     soundfile.write(tmp_path / "hush.wav", np.zeros(3 * RATE), RATE)
     with pytest.raises(DuendeError, match="silent"):
         evaluate_files(Library().find("cello"), tmp_path, tmp_path / "hush.wav")

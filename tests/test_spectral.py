@@ -18,7 +18,8 @@ from duende.engine.spectral import SpectralProcessor
 from duende.engine.stft import DEFAULT_SIZES, SMALL_SIZES, Analysis, StftSizes, Synthesis
 from duende.export.graph import save_graph
 from models import build, tiny_model, tiny_weights, with_trained_amount
-from signals import noise, snr_db, tone
+from processors import play_hops
+from signals import interrupted_tone, noise, snr_db
 
 Float32 = npt.NDArray[np.float32]
 
@@ -36,22 +37,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[StftSizes, Model]:
 
 
 def run(model: Model, samples: Float32, hops: list[int], *, amount: float = 1.0, rate: float = 48000.0) -> Float32:
-    """Samples [n, channels], n whole hops, in groups of hops that take turns."""
-    processor = SpectralProcessor(model)
-    processor.values[0] = amount
-    processor.prepare(StreamSpec(rate, samples.shape[1], 64 * processor.quantum))
-    out, at, turn = np.empty_like(samples), 0, 0
-    while at < len(samples):
-        end = min(at + hops[turn % len(hops)] * processor.quantum, len(samples))
-        processor.process(samples[at:end], out[at:end])
-        at, turn = end, turn + 1
-    return out
-
-
-def playing(rng: np.random.Generator, frames: int = 128 * 200) -> Float32:
-    samples = noise(rng, frames, level_dbfs=-40.0) + tone(196.0, frames, level_dbfs=-14.0)
-    samples[frames // 3 : frames // 2] = 0.0
-    return samples[:, np.newaxis]
+    return play_hops(SpectralProcessor(model), samples, hops, amount=amount, rate=rate)
 
 
 @BOTH
@@ -59,7 +45,7 @@ def playing(rng: np.random.Generator, frames: int = 128 * 200) -> Float32:
 def test_live_equals_offline_however_hops_are_grouped(
     sizes: StftSizes, rate: float, models: dict[StftSizes, Model], rng: np.random.Generator
 ) -> None:
-    samples = playing(rng)
+    samples = interrupted_tone(rng, 128 * 200)
     offline = run(models[sizes], samples, [64], rate=rate)
     assert np.sqrt(np.mean(offline.astype(np.float64) ** 2)) > 0.01
     for hops in ([1], [3, 1, 7], [2, 33, 5, 64]):
@@ -73,7 +59,7 @@ def test_live_equals_offline_however_hops_are_grouped(
 def test_amount_0_nulls_against_the_delayed_input(
     sizes: StftSizes, rate: float, models: dict[StftSizes, Model], rng: np.random.Generator
 ) -> None:
-    samples = playing(rng)
+    samples = interrupted_tone(rng, 128 * 200)
     out = run(models[sizes], samples, [1, 8], amount=0.0, rate=rate)
     late = sizes.latency_samples
     assert SpectralProcessor(models[sizes]).latency_samples == late
@@ -81,7 +67,7 @@ def test_amount_0_nulls_against_the_delayed_input(
 
 
 def test_the_style_is_heard(models: dict[StftSizes, Model], rng: np.random.Generator) -> None:
-    samples = playing(rng)
+    samples = interrupted_tone(rng, 128 * 200)
     assert snr_db(samples[:-128], run(models[DEFAULT_SIZES], samples, [1])[128:]) < 10.0
 
 
@@ -118,7 +104,7 @@ def test_loud_input_gives_numbers(level: float, models: dict[StftSizes, Model], 
 
 def test_the_level_follows_the_player(models: dict[StftSizes, Model], rng: np.random.Generator) -> None:
     """6 dB more in from the start gives 6 dB more out: the law sees levels only relative to each other."""
-    samples = playing(rng)
+    samples = interrupted_tone(rng, 128 * 200)
     quiet, loud = (run(models[DEFAULT_SIZES], factor * samples, [8]) for factor in (np.float32(0.5), np.float32(1.0)))
     powers = [float(np.mean(out[12_800:].astype(np.float64) ** 2)) for out in (quiet, loud)]
     assert 10.0 * np.log10(powers[1] / powers[0]) == pytest.approx(6.02, abs=0.3)
@@ -126,7 +112,7 @@ def test_the_level_follows_the_player(models: dict[StftSizes, Model], rng: np.ra
 
 def test_it_is_the_sum_of_its_parts(models: dict[StftSizes, Model], rng: np.random.Generator) -> None:
     """All frames in one go through every part, the body as a plain convolution."""
-    model, sizes, samples = models[DEFAULT_SIZES], DEFAULT_SIZES, playing(rng, 128 * 128)
+    model, sizes, samples = models[DEFAULT_SIZES], DEFAULT_SIZES, interrupted_tone(rng, 128 * 128)
     bands, frames, count = mixer_bands(sizes, 48000.0), 128, len(model.spec.excitations)
     excitations = Excitations(model.spec.excitations, 48000.0, sizes.hop, 1, frames)
     excited = excitations.process(np.ascontiguousarray(samples.T))
@@ -154,7 +140,7 @@ def test_it_is_the_sum_of_its_parts(models: dict[StftSizes, Model], rng: np.rand
 
 
 def test_channels_do_not_mix(models: dict[StftSizes, Model], rng: np.random.Generator) -> None:
-    samples = np.concatenate([playing(rng), playing(rng)[::-1]], axis=1)
+    samples = np.concatenate([interrupted_tone(rng, 128 * 200), interrupted_tone(rng, 128 * 200)[::-1]], axis=1)
     both = run(models[DEFAULT_SIZES], samples, [4])
     for channel in range(2):
         alone = run(models[DEFAULT_SIZES], np.ascontiguousarray(samples[:, channel : channel + 1]), [4])
@@ -164,7 +150,7 @@ def test_channels_do_not_mix(models: dict[StftSizes, Model], rng: np.random.Gene
 def test_reset_begins_afresh(models: dict[StftSizes, Model], rng: np.random.Generator) -> None:
     processor = SpectralProcessor(models[DEFAULT_SIZES])
     processor.prepare(StreamSpec(48000.0, 1, 64 * 128))
-    samples = playing(rng, 64 * 128)
+    samples = interrupted_tone(rng, 64 * 128)
     first, second = np.empty_like(samples), np.empty_like(samples)
     processor.process(samples, first)
     processor.process(samples, second)
@@ -184,7 +170,7 @@ def test_styles_are_controls_and_their_mix_is_heard(tmp_path: Path, rng: np.rand
         ("style1", 0.0),
     ]
     assert processor.values.tolist() == [1.0, 1.0, 0.0]
-    samples, outs = playing(rng, 128 * 60), []
+    samples, outs = interrupted_tone(rng, 128 * 60), []
     for shares in ([1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [2.0, 2.0], [0.0, 0.0]):
         processor.values[1:] = shares
         processor.prepare(StreamSpec(48000.0, 1, 64 * 128))
@@ -202,9 +188,12 @@ def test_a_trained_amount_is_told_to_the_graph(tmp_path: Path, rng: np.random.Ge
     (tmp_path / "plain.onnx").write_bytes(save_graph(graph, spec))
     (tmp_path / "told.onnx").write_bytes(save_graph(*with_trained_amount(graph, spec)))
     plain, told = load_model(tmp_path / "plain.onnx"), load_model(tmp_path / "told.onnx")
-    samples = playing(rng, 128 * 60)
+    samples = interrupted_tone(rng, 128 * 60)
     assert np.array_equal(run(plain, samples, [1, 4]), run(told, samples, [1, 4])), "at amount 1 they are the same"
-    assert not np.array_equal(run(plain, samples, [1, 4], amount=0.5), run(told, samples, [1, 4], amount=0.5))
+    assert not np.array_equal(
+        run(plain, samples, [1, 4], amount=0.5),
+        run(told, samples, [1, 4], amount=0.5),
+    )
     processor = SpectralProcessor(told)
     processor.prepare(StreamSpec(48000.0, 1, 128))
     for amount in (0.75, 0.25):

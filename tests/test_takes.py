@@ -9,50 +9,29 @@ import soundfile
 
 from duende import DuendeError
 from duende.export.takes import judged_stretch, load_takes, loudest_stretch, quiet_stretch
-from signals import noise
+from signals import bright_clip, noise, picked_notes, resting_guitar
 
 Float32 = npt.NDArray[np.float32]
 
 RATE = 48000
 
 
-def playing(seconds: float, seed: int = 3) -> Float32:
-    """Notes with ten falling harmonics, one every 0.25 s."""
-    rng = np.random.default_rng(seed)
-    out = np.zeros(round(seconds * RATE))
-    for start in range(0, len(out), RATE // 4):
-        time = np.arange(min(len(out) - start, RATE)) / RATE
-        hz = 110.0 * 2.0 ** (rng.integers(0, 24) / 12.0)
-        out[start : start + len(time)] += np.exp(-5.0 * time) * sum(
-            np.sin(2.0 * np.pi * harmonic * hz * time) / harmonic for harmonic in range(1, 11)
-        )
-    return np.asarray(0.08 * out, dtype=np.float32)
-
-
-def resting(seconds: float) -> Float32:
-    """A guitar that nobody plays: noise at -60 dBFS."""
-    return noise(np.random.default_rng(8), round(seconds * RATE), level_dbfs=-60.0)
-
-
 @pytest.fixture(scope="module")
 def clip() -> Float32:
-    """A steady bright tone of B with some noise."""
-    time = np.arange(2 * RATE) / RATE
-    tone = sum(np.sin(2.0 * np.pi * 247.0 * harmonic * time + harmonic) for harmonic in range(1, 25))
-    return np.asarray(0.03 * tone + 0.003 * np.random.default_rng(5).standard_normal(len(time)), dtype=np.float32)
+    return bright_clip()
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     path = tmp_path / "guitars"
     path.mkdir()
-    soundfile.write(path / "riff.wav", playing(2.2), RATE)
+    soundfile.write(path / "riff.wav", picked_notes(2.2), RATE)
     return path
 
 
 def test_quiet_and_loud_stretches() -> None:
-    rest, loud = resting(3.0), playing(9.0)
-    whole = np.concatenate([0.5 * playing(3.0), rest, loud, np.zeros(4 * RATE, dtype=np.float32)])
+    rest, loud = resting_guitar(3.0), picked_notes(9.0)
+    whole = np.concatenate([0.5 * picked_notes(3.0), rest, loud, np.zeros(4 * RATE, dtype=np.float32)])
     found = quiet_stretch(whole, RATE)
     assert found is not None
     assert len(found) == 2 * RATE
@@ -60,7 +39,7 @@ def test_quiet_and_loud_stretches() -> None:
     assert quiet_stretch(loud, RATE) is None
     assert quiet_stretch(np.zeros(4 * RATE, dtype=np.float32), RATE) is None
     # A pluck in the middle of the rest is playing, be the mean as low as it may.
-    plucked = resting(2.4)
+    plucked = resting_guitar(2.4)
     plucked[RATE : RATE + 2400] += noise(np.random.default_rng(2), 2400, level_dbfs=-38.0)
     assert quiet_stretch(plucked, RATE) is None
     loudest = judged_stretch(whole, RATE)
@@ -72,8 +51,10 @@ def test_quiet_and_loud_stretches() -> None:
 
 
 def test_takes_are_mixed_converted_and_what_cannot_be_judged_is_left_out(folder: Path, clip: Float32) -> None:
-    soundfile.write(folder / "stereo.flac", np.stack([playing(2.5, 1), playing(2.5, 2)], axis=1)[::2], RATE // 2)
-    soundfile.write(folder / "short.wav", playing(1.0), RATE)
+    soundfile.write(
+        folder / "stereo.flac", np.stack([picked_notes(2.5, 1), picked_notes(2.5, 2)], axis=1)[::2], RATE // 2
+    )
+    soundfile.write(folder / "short.wav", picked_notes(1.0), RATE)
     soundfile.write(folder / "silent.wav", np.zeros(3 * RATE), RATE)
     soundfile.write(folder / "clip.wav", 0.3 * clip, RATE)
     broken = np.zeros(3 * RATE, dtype=np.float32)
@@ -95,7 +76,7 @@ def test_takes_are_mixed_converted_and_what_cannot_be_judged_is_left_out(folder:
 
 
 def test_an_excerpt_of_the_clip_is_recognised(tmp_path: Path) -> None:
-    song, other = playing(6.0, 1), playing(6.0, 2)
+    song, other = picked_notes(6.0, 1), picked_notes(6.0, 2)
     soundfile.write(tmp_path / "cut.wav", 0.4 * song[70000:190000], RATE)
     with pytest.raises(DuendeError, match=r"no guitar to evaluate with: cut\.wav: is the style clip itself"):
         load_takes(tmp_path, song, RATE)
@@ -120,7 +101,7 @@ def test_folders_without_a_take_are_one_line(
         if "text" in files:
             (path / "a.wav").write_text("no sound")
         if "short" in files:
-            soundfile.write(path / "b.wav", playing(0.5), RATE)
+            soundfile.write(path / "b.wav", picked_notes(0.5), RATE)
     with pytest.raises(DuendeError, match=words) as caught:
         load_takes(path, clip, RATE)
     assert "\n" not in str(caught.value)

@@ -13,9 +13,10 @@ import soundfile
 from threadpoolctl import threadpool_limits
 
 from duende import DuendeError
+from duende.export.sounds import load_sound
 from duende.export.teachers.cnn import fresh_style_error
 from duende.export.teachers.solve import Step
-from duende.export.teachers.transfer import TransferConfig, load_sound, transfer, transfer_file
+from duende.export.teachers.transfer import TransferConfig, transfer, transfer_file
 from signals import noise, snr_db, tone
 
 Float32 = npt.NDArray[np.float32]
@@ -233,5 +234,5 @@ def test_the_first_part_of_a_long_file(tmp_path: Path, rng: np.random.Generator)
     path = tmp_path / "long.wav"
     soundfile.write(path, hiss(rng, 121.0, 8000), 8000)
     with pytest.raises(DuendeError, match=r"121\.00 s long"):
-        load_sound(path, RATE)
-    assert load_sound(path, RATE, 3 * RATE).shape == (3 * RATE,)
+        load_sound(path, RATE, longest_s=120.0)
+    assert load_sound(path, RATE, samples=3 * RATE).shape == (3 * RATE,)

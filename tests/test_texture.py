@@ -29,7 +29,8 @@ from duende.engine.texture import (
 )
 from memory import measure
 from models import tiny_model, tiny_texture, tiny_texture_weights, tiny_weights
-from signals import amplitude, noise, snr_db, tone
+from processors import play_hops
+from signals import amplitude, interrupted_tone, noise, snr_db, tone
 
 Float32 = npt.NDArray[np.float32]
 
@@ -52,22 +53,7 @@ def steady(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 def run(model: Model, samples: Float32, hops: list[int], *, amount: float = 1.0, rate: float = RATE) -> Float32:
-    """Samples [n, channels], n whole hops, in groups of hops that take turns."""
-    processor = TextureProcessor(model)
-    processor.values[0] = amount
-    processor.prepare(StreamSpec(rate, samples.shape[1], 64 * processor.quantum))
-    out, at, turn = np.empty_like(samples), 0, 0
-    while at < len(samples):
-        end = min(at + hops[turn % len(hops)] * processor.quantum, len(samples))
-        processor.process(samples[at:end], out[at:end])
-        at, turn = end, turn + 1
-    return out
-
-
-def playing(rng: np.random.Generator, frames: int = HOP * 200) -> Float32:
-    samples = noise(rng, frames, level_dbfs=-40.0) + tone(196.0, frames, level_dbfs=-14.0)
-    samples[frames // 3 : frames // 2] = 0.0
-    return samples[:, np.newaxis]
+    return play_hops(TextureProcessor(model), samples, hops, amount=amount, rate=rate)
 
 
 def rms_dbfs(samples: Float32) -> float:
@@ -79,7 +65,7 @@ def rms_dbfs(samples: Float32) -> float:
 
 @RATES
 def test_live_equals_offline_however_hops_are_grouped(rate: float, model: Model, rng: np.random.Generator) -> None:
-    samples = playing(rng)
+    samples = interrupted_tone(rng, 128 * 200)
     offline = run(model, samples, [64], rate=rate)
     assert rms_dbfs(offline) > -40.0
     for hops in ([1], [3, 1, 7], [2, 33, 5, 64]):
@@ -103,7 +89,7 @@ def run_chain(chain: Chain, samples: Float32, blocks: list[int]) -> Float32:
 
 
 def test_any_block_size_gives_the_offline_samples_shifted(model: Model, rng: np.random.Generator) -> None:
-    samples = playing(rng, 2 * 8192)
+    samples = interrupted_tone(rng, 2 * 8192)
     offline = make_chain(TextureProcessor(model))
     offline.prepare(RATE, 8192, 8192)
     wanted = run_chain(offline, samples, [8192])
@@ -117,7 +103,7 @@ def test_any_block_size_gives_the_offline_samples_shifted(model: Model, rng: np.
 
 
 def test_channels_do_not_mix(model: Model, rng: np.random.Generator) -> None:
-    samples = np.concatenate([playing(rng), playing(rng)[::-1]], axis=1)
+    samples = np.concatenate([interrupted_tone(rng, 128 * 200), interrupted_tone(rng, 128 * 200)[::-1]], axis=1)
     both = run(model, samples, [4])
     for channel in range(2):
         alone = run(model, np.ascontiguousarray(samples[:, channel : channel + 1]), [4])
@@ -127,7 +113,7 @@ def test_channels_do_not_mix(model: Model, rng: np.random.Generator) -> None:
 def test_reset_begins_afresh(model: Model, rng: np.random.Generator) -> None:
     processor = TextureProcessor(model)
     processor.prepare(StreamSpec(RATE, 1, 64 * HOP))
-    samples = playing(rng, 64 * HOP)
+    samples = interrupted_tone(rng, 64 * HOP)
     first, second = np.empty_like(samples), np.empty_like(samples)
     processor.process(samples, first)
     processor.process(samples, second)
@@ -142,7 +128,7 @@ def test_reset_begins_afresh(model: Model, rng: np.random.Generator) -> None:
 
 @RATES
 def test_amount_0_nulls_against_the_delayed_input(rate: float, model: Model, rng: np.random.Generator) -> None:
-    samples = playing(rng)
+    samples = interrupted_tone(rng, 128 * 200)
     out = run(model, samples, [1, 8], amount=0.0, rate=rate)
     assert TextureProcessor(model).latency_samples == HOP
     assert np.array_equal(samples[:-HOP], out[HOP:])
@@ -196,8 +182,11 @@ def test_the_graph_is_told_the_amount(model: Model, rng: np.random.Generator) ->
 
 @pytest.mark.parametrize("factor", [0.25, 4.0])
 def test_12_db_of_input_change_the_level_alone(factor: float, model: Model, rng: np.random.Generator) -> None:
-    samples = playing(rng)
-    out, other = run(model, samples, [8]), run(model, np.float32(factor) * samples, [8])
+    samples = interrupted_tone(rng, 128 * 200)
+    out, other = (
+        run(model, samples, [8]),
+        run(model, np.float32(factor) * samples, [8]),
+    )
     assert snr_db(out, other / np.float32(factor)) >= 40.0
 
 
@@ -397,7 +386,7 @@ def test_styles_are_controls_and_their_mix_is_heard(tmp_path: Path, rng: np.rand
         ("style0", 1.0),
         ("style1", 0.0),
     ]
-    samples, outs = playing(rng, HOP * 60), []
+    samples, outs = interrupted_tone(rng, HOP * 60), []
     for shares in ([1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [2.0, 2.0], [0.0, 0.0]):
         processor.values[1:] = shares
         processor.prepare(StreamSpec(RATE, 1, 64 * HOP))

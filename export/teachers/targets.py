@@ -23,8 +23,9 @@ from threadpoolctl import threadpool_limits
 
 from ... import DuendeError
 from ...presets.format import write_atomically
+from ..sounds import QUIETEST_DBFS
 from .spectra import Analysis, log_magnitudes, stft
-from .transfer import PUBLISHED_FRAMES, QUIETEST_DBFS, Teacher, TransferConfig, check_sound, solve, sound_of
+from .transfer import PUBLISHED_FRAMES, Teacher, TransferConfig, check_sound, solve, sound_of
 
 Float32 = npt.NDArray[np.float32]
 

@@ -10,11 +10,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import soundfile
-import soxr
 from threadpoolctl import threadpool_limits
 
 from ... import DuendeError
 from ...presets.format import write_atomically
+from ..sounds import QUIETEST_DBFS, level_dbfs, load_sound
 from .cnn import FILTERS, TAPS, CnnObjective, FilterBank
 from .inversion import griffin_lim, load_librosa, with_phase_of
 from .kernel import KernelObjective, span
@@ -30,8 +30,7 @@ Start = Literal["noise", "content"]
 Inversion = Literal["griffin-lim", "input-phase"]
 
 PUBLISHED_FRAMES = 430
-SHORTEST_S, LONGEST_S = 1.0, 120.0
-QUIETEST_DBFS = -70.0
+LONGEST_S = 120.0
 START_DEVIATION = 1e-3
 SMALL = 1_000_000
 _FORMATS = {
@@ -206,7 +205,10 @@ def transfer_file(
     container, subtype = _checked_target(target)
     load_matplotlib()
     rate = config.analysis.sample_rate
-    played, wanted = (load_sound(path, rate, _longest_samples(config)) for path in (content, style))
+    longest = _longest_samples(config)
+    played, wanted = (
+        load_sound(path, rate, use="a transfer", longest_s=LONGEST_S, samples=longest) for path in (content, style)
+    )
     done = transfer(played, wanted, config, report)
     notices, audio, peak = [], done.audio, float(np.abs(done.audio).max())
     if peak > 1.0:
@@ -228,34 +230,6 @@ def transfer_file(
     return TransferredFile(done, target, picture, notices)
 
 
-def load_sound(path: Path, sample_rate: int, longest: int | None = None) -> Float32:
-    """A sound file mixed to mono, float32 [samples] at sample_rate, at most its first `longest` samples.
-
-    Raises DuendeError for a missing or unreadable file, under 1 s or over 120 s, silence, and samples that are no
-    numbers.
-    """
-    if not path.is_file():
-        raise DuendeError(f"{path}: no such file")
-    try:
-        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise DuendeError(f"{path}: not a readable sound file ({str(error).strip().rstrip('.')})") from error
-    if longest is not None:
-        audio = audio[: -(-longest * rate // sample_rate)]
-    if not np.isfinite(audio).all():
-        raise DuendeError(f"{path}: holds samples that are not numbers; repair the file first")
-    seconds = len(audio) / rate
-    if not SHORTEST_S <= seconds <= LONGEST_S:
-        raise DuendeError(f"{path}: {seconds:.2f} s long; a transfer needs {SHORTEST_S:g} to {LONGEST_S:g} s of sound")
-    mono = audio.mean(axis=1)
-    level = _level_dbfs(mono)
-    if level < QUIETEST_DBFS:
-        raise DuendeError(f"{path}: silent ({level:.0f} dBFS); a transfer needs sound above {QUIETEST_DBFS:g} dBFS")
-    if rate != sample_rate:
-        mono = soxr.resample(mono, rate, sample_rate)
-    return np.ascontiguousarray(mono[:longest], dtype=np.float32)
-
-
 def check_sound(audio: Float32, name: str, shortest: int, quietest_dbfs: float = QUIETEST_DBFS) -> None:
     """ValueError unless mono; DuendeError if shorter than so many samples, not finite, or too quiet."""
     if audio.ndim != 1:
@@ -264,7 +238,7 @@ def check_sound(audio: Float32, name: str, shortest: int, quietest_dbfs: float =
         raise DuendeError(f"{name}: {len(audio)} samples are too few; it needs {shortest}")
     if not np.isfinite(audio).all():
         raise DuendeError(f"{name}: holds samples that are not numbers")
-    level = _level_dbfs(audio)
+    level = level_dbfs(audio)
     if level < quietest_dbfs:
         raise DuendeError(f"{name}: silent ({level:.0f} dBFS); it needs sound above {quietest_dbfs:g} dBFS")
 
@@ -282,10 +256,6 @@ def _longest_samples(config: TransferConfig) -> int | None:
 
 def _noise(shape: tuple[int, ...], generator: np.random.Generator) -> Float32:
     return generator.standard_normal(shape, dtype=np.float32) * np.float32(START_DEVIATION)
-
-
-def _level_dbfs(audio: Float32) -> float:
-    return float(10.0 * np.log10(np.mean(np.square(audio, dtype=np.float64)) + 1e-20))
 
 
 def _checked_target(target: Path) -> tuple[str, str]:

@@ -350,18 +350,6 @@ class TextureDistiller:
             student.level[style] -= float(np.mean(excess))
 
 
-def distil_texture(
-    clips: Sequence[Float32],
-    content: Sequence[Float32],
-    config: TextureConfig | None = None,
-    report: Callable[[Progress], None] | None = None,
-    targets: Sequence[Sequence[Float32]] | None = None,
-    seconds: float = math.inf,
-) -> TextureDistilled:
-    """`TextureDistiller(content, config).distil(clips, report, targets, seconds)`."""
-    return TextureDistiller(content, config or TextureConfig()).distil(clips, report, targets, seconds)
-
-
 def hear(samples: Float32, sample_rate: int, run_in: int, past: int) -> Heard:
     """Let the engine listen to samples [n]; the first run_in hops only warm up, past more come before the first kept.
 
@@ -402,10 +390,9 @@ def _noise_table() -> Tensor:
 class Templates:
     """The clip's usual spectra: log magnitudes of tone and noise [templates, 2, bins], each of power 1 in all.
 
-        levels: their log levels over the clip's [templates].
-        gamma: dynamics to start with, more where the clip has more.
-        cells: int64 [TEMPLATE_SWING = (-1.5, 0.8)
-    LEVEL_GROUPS, CENTRE_STEPS], which template sounds at which level and centre (`_ranks`) of the input.
+    levels: their log levels over the clip's [templates].
+    gamma: dynamics to start with, more where the clip has more.
+    cells: int64 [LEVEL_GROUPS, CENTRE_STEPS], which template sounds at which level and centre (`_ranks`) of the input.
     """
 
     spectra: Tensor

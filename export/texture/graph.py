@@ -6,32 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper
 
-from ...engine.spec import OPSET, State
+from ...engine.spec import State
 from ...engine.texture import FEATURE_SCALE, POWER_FLOOR
-from ..graph import KERNEL, _Builder
+from ..graph import KERNEL, Block, Builder, Port, add_block
 
 Float32 = npt.NDArray[np.float32]
 
 INPUT_FLOOR = float(0.5 * np.log(POWER_FLOOR))
-
-
-@dataclass
-class Block:
-    """One residual block: depthwise causal convolution, pointwise layer, FiLM, ReLU, pointwise layer.
-
-    taps [3, width], oldest first; into [width, width] and bias [width]; out [width, width]; scale and shift
-    [styles, width] of the FiLM that a mix of styles selects.
-    """
-
-    taps: Float32
-    into: Float32
-    bias: Float32
-    out: Float32
-    scale: Float32
-    shift: Float32
-    dilation: int
 
 
 @dataclass
@@ -77,7 +59,7 @@ def receptive_field(weights: Weights) -> int:
 
 def build_graph(weights: Weights) -> onnx.ModelProto:
     """The student's graph without metadata; inputs and outputs as `engine.model` checks them."""
-    build = _Builder()
+    build = Builder()
     bins = weights.tone.shape[1]
     style_row = build.node("Unsqueeze", ["style", build.constant("axis0", [0], np.int64)], "style_row")
 
@@ -85,7 +67,7 @@ def build_graph(weights: Weights) -> onnx.ModelProto:
     hidden = build.node("Add", [hidden, build.constant("first_bias", weights.first_bias)], "in_biased")
     hidden = build.node("Relu", [hidden], "hidden")
     for index, block in enumerate(weights.blocks):
-        hidden = _block(build, block, hidden, style_row, index)
+        hidden = add_block(build, block, hidden, style_row, index)
 
     tone = _moves(build, hidden, weights.tone, weights.tone_bound, "tone")
     hiss = _moves(build, hidden, weights.hiss, weights.hiss_bound, "hiss")
@@ -106,55 +88,23 @@ def build_graph(weights: Weights) -> onnx.ModelProto:
     swung = build.node("Add", [build.node("Add", [swing, bases[2]], "swing_based"), level], "swing_level")
     build.node("Concat", [swung, build.node("Add", [still, gamma], "gamma_frames")], "dynamics", axis=2)
 
-    def value(name: str, shape: list[str | int]) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-    carried = states(weights)
-    graph = helper.make_graph(
-        build.nodes,
-        "duende",
-        [
-            value("features", ["channels", "frames", bins + 1]),
-            value("style", [len(weights.gamma)]),
-            value("amount", [1]),
-            *(value(state.name, ["channels", *state.shape]) for state in carried),
-        ],
-        [
-            value("ratios", ["channels", "frames", 2, bins]),
-            value("dynamics", ["channels", "frames", 2]),
-            *(value(f"{state.name}_next", ["channels", *state.shape]) for state in carried),
-        ],
-        build.constants,
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
-
-
-def _block(build: _Builder, block: Block, hidden: str, style_row: str, index: int) -> str:
-    name = f"b{index}"
-    taps = build.taps(f"past_{index}", hidden, block.dilation, name)
-    terms = [
-        build.node("Mul", [tap, build.constant(f"{name}_tapw{i}", block.taps[i])], f"{name}_t{i}")
-        for i, tap in enumerate(taps)
+    inputs: list[Port] = [
+        ("features", ["channels", "frames", bins + 1]),
+        ("style", [len(weights.gamma)]),
+        ("amount", [1]),
     ]
-    mixed = build.node("Add", [build.node("Add", terms[:2], f"{name}_t01"), terms[2]], f"{name}_mixed")
-    inner = build.node("MatMul", [mixed, build.constant(f"{name}_into", block.into)], f"{name}_in")
-    inner = build.node("Add", [inner, build.constant(f"{name}_bias", block.bias)], f"{name}_biased")
-    scale = build.node("MatMul", [style_row, build.constant(f"{name}_scale", block.scale)], f"{name}_scaled")
-    shift = build.node("MatMul", [style_row, build.constant(f"{name}_shift", block.shift)], f"{name}_shifted")
-    inner = build.node("Add", [build.node("Mul", [inner, scale], f"{name}_film"), shift], f"{name}_filmed")
-    inner = build.node("Relu", [inner], f"{name}_relu")
-    inner = build.node("MatMul", [inner, build.constant(f"{name}_out", block.out)], f"{name}_res")
-    return build.node("Add", [hidden, inner], f"{name}_hidden")
+    outputs: list[Port] = [("ratios", ["channels", "frames", 2, bins]), ("dynamics", ["channels", "frames", 2])]
+    return build.model(inputs, outputs, states(weights))
 
 
-def _moves(build: _Builder, hidden: str, matrix: Float32, bound: float, name: str) -> str:
+def _moves(build: Builder, hidden: str, matrix: Float32, bound: float, name: str) -> str:
     """bound tanh(hidden @ matrix / bound)."""
     raw = build.node("MatMul", [hidden, build.constant(f"{name}_out", matrix / np.float32(bound))], f"{name}_raw")
     inner = build.node("Tanh", [raw], f"{name}_tanh")
     return build.node("Mul", [inner, build.constant(f"{name}_bound", bound)], f"{name}_moves")
 
 
-def _bases(build: _Builder, hidden: str, style_row: str, weights: Weights) -> list[str]:
+def _bases(build: Builder, hidden: str, style_row: str, weights: Weights) -> list[str]:
     """Log magnitudes of tone and noise, and the level, that a softmax mixes from the styles' templates."""
     styles, count, _, bins = weights.templates.shape
     chosen = build.node("MatMul", [hidden, build.constant("select", weights.select)], "select_raw")
@@ -169,7 +119,7 @@ def _bases(build: _Builder, hidden: str, style_row: str, weights: Weights) -> li
     return [build.slice(whole, start, end, 2, name) for start, end, name in cuts]
 
 
-def _fade(build: _Builder, tone: str, hiss: str) -> list[str]:
+def _fade(build: Builder, tone: str, hiss: str) -> list[str]:
     """Towards amount 0 the tone's log magnitudes become the input's, and the noise fades out.
 
     tone <- a tone + (1 - a) input, hiss <- hiss + log(a + 1e-4).

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ...engine.bands import erb_bands
-from ..losses import correlation
+from ..losses import BandLevels, correlation, flux
 
 PUBLISHED_N_FFT = 2048
 TAPS = 11
@@ -139,22 +139,15 @@ class OnsetGuard(nn.Module):
     Bands 45 dB under the loudest of the piece do not count: a texture must not tick where it has no sound.
     """
 
-    pooling: Tensor
-    window: Tensor
-
     def __init__(self, sample_rate: int, n_fft: int = 2048, hop: int = 512) -> None:
         super().__init__()
-        self._n_fft, self._hop = n_fft, hop
         bands = erb_bands(float(sample_rate), n_fft, count=48, low_hz=60.0, high_hz=18000.0)
-        self.register_buffer("pooling", torch.from_numpy(bands.pooling))
-        self.register_buffer("window", torch.hann_window(n_fft) * (2.0 / n_fft))
+        self._levels = BandLevels(bands.pooling, n_fft, hop, floor=10.0**-4.5)
 
     def flux(self, audio: Tensor) -> Tensor:
         """Spectral flux [pieces, frames - 1] in nepers of audio [pieces, samples]."""
-        spectrum = torch.fft.rfft(audio.unfold(-1, self._n_fft, self._hop) * self.window)
-        power = torch.view_as_real(spectrum).square().sum(dim=-1)[..., : len(self.pooling)] @ self.pooling
-        level = 0.5 * torch.log(power + 10.0**-4.5 * power.amax(dim=(1, 2), keepdim=True) + 1e-14)
-        return torch.relu(level[:, 1:] - level[:, :-1]).mean(dim=-1)
+        return flux(self._levels(audio))
 
     def forward(self, played: Tensor, output: Tensor) -> Tensor:
+        """Mean loss of output [pieces, samples] against the flux of what was played."""
         return (1.0 - correlation(torch.sqrt(played + 0.01), torch.sqrt(self.flux(output) + 0.01))).mean()

@@ -16,6 +16,7 @@ from ...engine import texture
 from ...engine.bands import erb_bands
 from ...engine.model import TEXTURE_SIZES
 from ...engine.phase import PhaseReconstruction
+from ..block import ResidualBlock
 from ..graph import KERNEL
 from . import graph
 
@@ -46,31 +47,6 @@ class StudentConfig:
         return 1 + (KERNEL - 1) * sum(self.dilations)
 
 
-class _Block(nn.Module):
-    def __init__(self, width: int, dilation: int, styles: int) -> None:
-        super().__init__()
-        self.dilation = dilation
-        self.taps = nn.Parameter(torch.randn(KERNEL, width) * 0.3)
-        with torch.no_grad():
-            self.taps[-1] += 1.0
-        self.into = nn.Parameter(torch.randn(width, width) / width**0.5)
-        self.bias = nn.Parameter(torch.zeros(width))
-        self.out = nn.Parameter(torch.randn(width, width) * 0.3 / width**0.5)
-        self.scale = nn.Parameter(1.0 + (0.3 if styles > 1 else 0.0) * torch.randn(styles, width))
-        self.shift = nn.Parameter((0.3 if styles > 1 else 0.0) * torch.randn(styles, width))
-
-    def forward(self, hidden: Tensor, style: Tensor) -> Tensor:
-        frames = hidden.shape[1]
-        padded = functional.pad(hidden, (0, 0, (KERNEL - 1) * self.dilation, 0))
-        mixed = sum(
-            (padded[:, i * self.dilation : i * self.dilation + frames] * self.taps[i] for i in range(KERNEL)),
-            start=torch.zeros(()),
-        )
-        inner = mixed @ self.into + self.bias
-        inner = torch.relu(inner * (style @ self.scale) + style @ self.shift)
-        return hidden + inner @ self.out
-
-
 class TextureStudent(nn.Module):
     """features [batch, frames, bins + 1], style [styles], amount -> ratios [batch, frames, 2, bins], dynamics [.., 2].
 
@@ -86,7 +62,10 @@ class TextureStudent(nn.Module):
         bins, width, styles = TEXTURE_SIZES.bins, config.width, config.styles
         self.first = nn.Parameter(torch.randn(bins + 1, width) / (bins + 1) ** 0.5)
         self.first_bias = nn.Parameter(torch.zeros(width))
-        self.blocks = nn.ModuleList(_Block(width, dilation, styles) for dilation in config.dilations)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(width, dilation, styles, spread=0.3 if styles > 1 else 0.0, knows_amount=False)
+            for dilation in config.dilations
+        )
         self.tone = nn.Parameter(torch.zeros(width, bins))
         self.hiss = nn.Parameter(torch.zeros(width, config.noise_bands))
         self.swing = nn.Parameter(torch.zeros(width, 1))
@@ -138,7 +117,7 @@ class TextureStudent(nn.Module):
         """Hidden units [batch, frames, width]."""
         hidden = torch.relu(features @ self.first + self.first_bias)
         for block in self.blocks:
-            hidden = block(hidden, style)
+            hidden = block(hidden, style[None])
         return hidden
 
     def weights(self) -> graph.Weights:
@@ -147,16 +126,10 @@ class TextureStudent(nn.Module):
         def array(tensor: Tensor) -> Float32:
             return tensor.detach().cpu().numpy().astype(np.float32)
 
-        blocks = []
-        for block in self.blocks:
-            assert isinstance(block, _Block)
-            parts = (block.taps, block.into, block.bias, block.out, block.scale, block.shift)
-            taps, into, bias, out, scale, shift = (array(part) for part in parts)
-            blocks.append(graph.Block(taps, into, bias, out, scale, shift, block.dilation))
         return graph.Weights(
             first=array(self.first),
             first_bias=array(self.first_bias),
-            blocks=blocks,
+            blocks=[block.weights() for block in self.blocks if isinstance(block, ResidualBlock)],
             tone=array(self.tone),
             hiss=array(self.hiss),
             swing=array(self.swing),

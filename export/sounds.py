@@ -1,0 +1,50 @@
+"""Sound files to learn from: read, checked, mixed to mono and resampled; needs no torch."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from .. import DuendeError
+
+Float32 = npt.NDArray[np.float32]
+
+SHORTEST_S, LONGEST_S = 1.0, 300.0
+QUIETEST_DBFS = -70.0
+
+
+def level_dbfs(audio: Float32) -> float:
+    """RMS level of samples [samples] against full scale; -200 for silence."""
+    return float(10.0 * np.log10(np.mean(audio.astype(np.float64) ** 2) + 1e-20))
+
+
+def load_sound(
+    path: Path, sample_rate: int, *, use: str = "a style", longest_s: float = LONGEST_S, samples: int | None = None
+) -> Float32:
+    """A sound file of any format and rate that libsndfile reads: mono, float32 [samples] at sample_rate.
+
+    use: what it is for, as errors name it. samples: read no more than so many at sample_rate.
+    DuendeError for a missing or unreadable file, under 1 s or over longest_s, silence, and samples that are no numbers.
+    """
+    if not path.is_file():
+        raise DuendeError(f"{path}: no such file")
+    try:
+        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise DuendeError(f"{path}: not a readable sound file ({str(error).strip().rstrip('.')})") from error
+    if samples is not None:
+        audio = audio[: -(-samples * rate // sample_rate)]
+    if not np.isfinite(audio).all():
+        raise DuendeError(f"{path}: holds samples that are not numbers; repair the file first")
+    seconds = len(audio) / rate
+    if not SHORTEST_S <= seconds <= longest_s:
+        raise DuendeError(f"{path}: {seconds:.2f} s long; {use} needs {SHORTEST_S:g} to {longest_s:g} s of sound")
+    mono = audio.mean(axis=1)
+    level = level_dbfs(mono)
+    if level < QUIETEST_DBFS:
+        raise DuendeError(f"{path}: silent ({level:.0f} dBFS); {use} needs sound above {QUIETEST_DBFS:g} dBFS")
+    if rate != sample_rate:
+        mono = soxr.resample(mono, rate, sample_rate)
+    return np.ascontiguousarray(mono[:samples], dtype=np.float32)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from .. import DuendeError
 from .ceiling import Ceiling
 from .history import History
-from .params import Parameter, ParameterBank, slot_index
+from .params import ParameterBank, control_parameter, slot_index
 from .processor import Processor, StreamSpec
 from .ring import RingBuffer
 from .telemetry import Telemetry
@@ -25,7 +25,7 @@ INSANE_LEVEL = 1e6
 ITERATOR_BUFFER = 64
 LARGEST_JUMP = 2.0
 
-INPUT_GAIN, OUTPUT_GAIN, MIX, BYPASS, AMOUNT = range(5)
+INPUT_GAIN, OUTPUT_GAIN, MIX, BYPASS, AMOUNT, MUTE = range(6)
 
 
 @dataclass(frozen=True)
@@ -285,20 +285,7 @@ class Chain:
         self.bank, self.telemetry = bank, telemetry
         self.slots = [Slot(index, name, processor) for index, (name, processor) in enumerate(processors)]
         for slot in self.slots:
-            rows = [
-                Parameter(
-                    f"slot/{slot.index + 1}/{control.name}",
-                    "float",
-                    control.unit,
-                    control.minimum,
-                    control.maximum,
-                    control.default,
-                    control.curve,
-                    20.0,
-                    f"{control.name} of {slot.name}",
-                )
-                for control in slot.processor.controls
-            ]
+            rows = [control_parameter(slot.index + 1, slot.name, control) for control in slot.processor.controls]
             bank.set_slot(slot.index, rows)
 
     def prepare(self, sample_rate: float, block: int | None, max_block: int, channels: int = 1) -> None:
@@ -409,6 +396,7 @@ class Chain:
             slot.process(work, other, amount)
             work, other = other, work
         self._mix(work, other)
+        self._silence(work)
         if self._ceiling.process(work):
             self.telemetry.add("ceiling")
         return work
@@ -420,6 +408,15 @@ class Chain:
             np.nan_to_num(block, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
             np.clip(block, -100.0, 100.0, out=block)
             self.telemetry.add("input_repairs")
+
+    def _silence(self, work: Float32) -> None:
+        """Mute, in place."""
+        bank = self.bank
+        if bank.still(MUTE) and bank.value(MUTE) == 0.0:
+            return
+        heard = bank.ramp(MUTE, len(work), 7)
+        np.subtract(np.float32(1.0), heard, out=heard)
+        np.multiply(work, heard[:, None], out=work)
 
     def _mix(self, wet: Float32, plain: Float32) -> None:
         """Output gain and mix on wet, in place; bypass passes the input untouched by any gain. plain is scratch."""

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import DuendeError
+from .spec import Control
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -55,6 +56,18 @@ GLOBALS = (
     Parameter("mix", "float", "", 0.0, 1.0, 1.0, "linear", 20.0, "share of the chain; the rest is the plain input"),
     Parameter("bypass", "switch", "", 0.0, 1.0, 0.0, "linear", 20.0, "1 passes the input through, delay kept"),
     Parameter("amount", "float", "", 0.0, 1.0, 1.0, "linear", 20.0, "from the plain guitar to the full style"),
+    Parameter("mute", "switch", "", 0.0, 1.0, 0.0, "linear", 20.0, "1 silences the output, for tuning"),
+    Parameter(
+        "input/gate",
+        "float",
+        "dB",
+        -100.0,
+        0.0,
+        -100.0,
+        "linear",
+        0.0,
+        "what is quieter is shut out; -100: off",
+    ),
 )
 
 
@@ -63,6 +76,21 @@ def slot_parameters(slot: int) -> tuple[Parameter, ...]:
     return (
         Parameter(f"slot/{slot}/bypass", "switch", "", 0.0, 1.0, 0.0, "linear", 20.0, "1 leaves the slot out"),
         Parameter(f"slot/{slot}/mix", "float", "", 0.0, 1.0, 1.0, "linear", 20.0, "share of the slot's effect"),
+    )
+
+
+def control_parameter(slot: int, name: str, control: Control) -> Parameter:
+    """The row of a control of the processor called name in a slot, counted from 1."""
+    return Parameter(
+        f"slot/{slot}/{control.name}",
+        "float",
+        control.unit,
+        control.minimum,
+        control.maximum,
+        control.default,
+        control.curve,
+        20.0,
+        f"{control.name} of {name}",
     )
 
 

@@ -28,15 +28,15 @@ class Rig:
     notices: list[str]
 
 
-def build_rig(processors: list[tuple[str, Processor]], shared: SharedState | None = None) -> Rig:
-    """A chain of named processors around shared state, whose values it keeps if it has any; not yet prepared.
+def build_rig(processors: list[tuple[str, Processor]], shared: SharedState | None = None, page: int = 0) -> Rig:
+    """A chain of named processors around a page of shared state, whose values it keeps if it has any; not prepared.
 
     From here on the arithmetic of this process stays on the thread that asks for it: a pool would compete with the
     audio callback.
     """
     threadpool_limits(1, user_api="blas")
     shared = SharedState() if shared is None else shared
-    bank, telemetry = ParameterBank(shared.targets, keep=not shared.fresh), Telemetry(shared)
+    bank, telemetry = ParameterBank(shared.pages[page], keep=not shared.fresh), Telemetry(shared)
     return Rig(shared, bank, telemetry, Chain(bank, telemetry, processors), [])
 
 

@@ -1,4 +1,6 @@
-"""One flat, versioned buffer for everything that control and audio exchange: parameter targets and telemetry."""
+"""One flat, versioned buffer for everything that control and audio exchange; an array, or a file that both map."""
+
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -7,20 +9,28 @@ from .. import DuendeError
 from .params import PARAMETER_COUNT
 from .telemetry import COUNTERS, HISTOGRAM_BINS, LEVELS, RECENT_BLOCKS
 
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
 MAGIC = 0x646E6465
-VERSION = 1
+VERSION = 2
+PAGES = 3
+RING_FRAMES = 2**18
 HEADER = 8
-FLOATS = PARAMETER_COUNT + len(LEVELS) + RECENT_BLOCKS
+HEARD_PAGE, ENGINE_BEAT, CONTROL_BEAT, WRITTEN = range(3, 7)
 INTEGERS = HEADER + len(COUNTERS) + HISTOGRAM_BINS
-SIZE_BYTES = 8 * (FLOATS + INTEGERS)
+FLOATS = PAGES * PARAMETER_COUNT + len(LEVELS) + RECENT_BLOCKS
+SIZE_BYTES = 8 * (FLOATS + INTEGERS) + 2 * 4 * RING_FRAMES
 
 
 class SharedState:
-    """Named views of a buffer of SIZE_BYTES bytes: an array in one process, a mapped file between two.
+    """Named views of a buffer of SIZE_BYTES bytes: an array in one process, a mapped file between several.
 
-    targets:   float64 [PARAMETER_COUNT], written by control.
+    pages:     float64 [PAGES, PARAMETER_COUNT], parameter targets, written by control. A chain reads one page; while
+               one chain fades into the next, each has its own.
     counters:  int64 [COUNTERS], histogram: int64 [HISTOGRAM_BINS], levels: float64 [LEVELS] and
     durations: float64 [RECENT_BLOCKS], written by audio.
+    dry, wet:  float32 [RING_FRAMES], the last seconds of input and output, written by audio; `recent` reads them.
     fresh:     nobody had used the buffer before; its targets mean nothing yet.
     """
 
@@ -28,14 +38,13 @@ class SharedState:
         memory = np.zeros(SIZE_BYTES, dtype=np.uint8) if buffer is None else buffer
         if memory.dtype != np.uint8 or memory.shape != (SIZE_BYTES,):
             raise ValueError(f"shared state needs uint8 [{SIZE_BYTES}], got {memory.dtype} {memory.shape}")
-        integers = memory[: 8 * INTEGERS].view(np.int64)
-        floats = memory[8 * INTEGERS :].view(np.float64)
-        self.header = integers[:HEADER]
-        self.counters = integers[HEADER : HEADER + len(COUNTERS)]
-        self.histogram = integers[HEADER + len(COUNTERS) :]
-        self.targets = floats[:PARAMETER_COUNT]
-        self.levels = floats[PARAMETER_COUNT : PARAMETER_COUNT + len(LEVELS)]
-        self.durations = floats[PARAMETER_COUNT + len(LEVELS) :]
+        integers, floats, rings = np.split(memory, [8 * INTEGERS, 8 * (INTEGERS + FLOATS)])
+        self.header, self.counters, self.histogram = np.split(integers.view(np.int64), [HEADER, HEADER + len(COUNTERS)])
+        pages, self.levels, self.durations = np.split(
+            floats.view(np.float64), [PAGES * PARAMETER_COUNT, PAGES * PARAMETER_COUNT + len(LEVELS)]
+        )
+        self.pages: Float64 = pages.reshape(PAGES, PARAMETER_COUNT)
+        self.dry, self.wet = np.split(rings.view(np.float32), 2)
         self.fresh = not self.header[0]
         if self.fresh:
             self.header[:3] = (MAGIC, VERSION, SIZE_BYTES)
@@ -44,3 +53,40 @@ class SharedState:
                 f"shared state of version {self.header[1]} and {self.header[2]} bytes; "
                 f"this program uses version {VERSION} and {SIZE_BYTES} bytes: restart both sides"
             )
+
+    @property
+    def written(self) -> int:
+        """Frames that have been written to `dry` and `wet` since the beginning."""
+        return int(self.header[WRITTEN])
+
+    def keep(self, dry: Float32, wet: Float32) -> None:
+        """Audio thread: append a block [frames] of input and output; at most RING_FRAMES."""
+        count, at = len(dry), int(self.header[WRITTEN]) % RING_FRAMES
+        first = min(count, RING_FRAMES - at)
+        for ring, block in ((self.dry, dry), (self.wet, wet)):
+            np.copyto(ring[at : at + first], block[:first])
+            if first < count:
+                np.copyto(ring[: count - first], block[first:])
+        self.header[WRITTEN] += count
+
+    def recent(self, start: int, stop: int) -> tuple[Float32, Float32]:
+        """Copies of input and output [stop - start] by frame number; ValueError for what is not there (any more)."""
+        if not (0 <= start <= stop <= self.written and self.written - start <= RING_FRAMES):
+            raise ValueError(f"frames {start} to {stop}: {self.written - RING_FRAMES} to {self.written} are there")
+        places = np.arange(start, stop) % RING_FRAMES
+        dry, wet = self.dry[places], self.wet[places]
+        if self.written - start > RING_FRAMES:
+            raise ValueError(f"frames from {start} on were written over while they were read")
+        return dry, wet
+
+
+def map_state(path: Path, *, create: bool = False) -> SharedState:
+    """The state in a file that other processes map, too; create makes it, empty. DuendeError where it cannot be."""
+    try:
+        if create:
+            with path.open("xb") as file:
+                file.truncate(SIZE_BYTES)
+        memory = np.memmap(path, dtype=np.uint8, mode="r+", shape=(SIZE_BYTES,))
+    except (OSError, ValueError) as error:
+        raise DuendeError(f"cannot map the shared state {path}: {error}") from error
+    return SharedState(np.asarray(memory))

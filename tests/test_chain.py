@@ -37,7 +37,7 @@ BLOCKS = [1, 63, 64, 65, 128, 1000, 8192]
 def make_chain(*processors: Processor) -> Chain:
     shared = SharedState()
     named = [(f"p{index}", processor) for index, processor in enumerate(processors)]
-    return Chain(ParameterBank(shared.targets), Telemetry(shared), named)
+    return Chain(ParameterBank(shared.pages[0]), Telemetry(shared), named)
 
 
 def run(chain: Chain, samples: Float32, blocks: Sequence[int]) -> Float32:

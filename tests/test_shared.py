@@ -15,7 +15,8 @@ from duende.engine.telemetry import Telemetry
 def test_views_fill_the_buffer_and_do_not_overlap() -> None:
     buffer = np.zeros(SIZE_BYTES, dtype=np.uint8)
     shared = SharedState(buffer)
-    views = [shared.header, shared.counters, shared.histogram, shared.targets, shared.levels, shared.durations]
+    views = [shared.header, shared.counters, shared.histogram, shared.pages, shared.levels, shared.durations]
+    views += [shared.dry, shared.wet]
     assert sum(view.nbytes for view in views) == SIZE_BYTES
     for number, view in enumerate(views, start=1):
         view.view(np.uint8)[:] = number
@@ -26,7 +27,7 @@ def test_views_fill_the_buffer_and_do_not_overlap() -> None:
 
 def test_two_banks_see_the_same_targets() -> None:
     buffer = np.zeros(SIZE_BYTES, dtype=np.uint8)
-    control, audio = ParameterBank(SharedState(buffer).targets), ParameterBank(SharedState(buffer).targets)
+    control, audio = ParameterBank(SharedState(buffer).pages[0]), ParameterBank(SharedState(buffer).pages[0])
     audio.prepare(48000.0, [128])
     control.set("mix", 0.25)
     control.set("output/gain", -12.0)
@@ -57,10 +58,10 @@ def test_a_mapped_file_carries_it(tmp_path: Path) -> None:
     path = tmp_path / "state"
     path.write_bytes(bytes(SIZE_BYTES))
     one, other = (np.memmap(path, dtype=np.uint8, mode="r+", shape=(SIZE_BYTES,)) for _ in range(2))
-    bank = ParameterBank(SharedState(one).targets)
+    bank = ParameterBank(SharedState(one).pages[0])
     bank.set("amount", 0.5)
     place = bank.table.find("amount")[0]
-    assert SharedState(other).targets[place] == 0.5
+    assert SharedState(other).pages[0][place] == 0.5
 
 
 @pytest.mark.parametrize("field", [0, 1, 2])

@@ -1,0 +1,197 @@
+"""The addresses that a session offers: its parameters, and what can be done to presets, slots, snapshots and tempo."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from ..messages import Played
+from .namespace import PREFIX, Answer, Node, Range, Value, Values, parameter_nodes
+from .session import SNAPSHOTS, TEMPO_BPM, Session
+
+CURRENT = f"{PREFIX}/preset/current"
+
+
+def session_nodes(session: Session) -> list[Node]:
+    """Every address of the session as it is now; made anew after each change of its slots."""
+    return [*_parameters(session), *_styles(session), *_presets(session), *_slots(session), *_rest(session)]
+
+
+def _parameters(session: Session) -> list[Node]:
+    nodes = []
+    for row in session.table.rows():
+        nodes += parameter_nodes(row, _reader(session, row.name), _writer(session, row.name))
+    return nodes
+
+
+def _styles(session: Session) -> list[Node]:
+    nodes = []
+    for style, row in session.style_rows().items():
+        for node in parameter_nodes(row, _reader(session, row.name), _writer(session, row.name)):
+            address = node.address.replace(row.address, f"{PREFIX}/style/{style}", 1)
+            nodes.append(
+                Node(
+                    address, node.types, node.description, node.unit, node.ranges, clip=True, read=node.read,
+                    write=node.write, tags=("alias",),
+                )
+            )  # fmt: skip
+    if session.style_rows():
+        nodes.append(
+            Node(
+                f"{PREFIX}/style/xy",
+                "ff",
+                "morph between the first four styles, in the corners of a square",
+                ranges=(Range(0.0, 1.0), Range(0.0, 1.0)),
+                clip=True,
+                write=lambda values: session.set_xy(_float(values[0]), _float(values[1])),
+            )
+        )
+    return nodes
+
+
+def _presets(session: Session) -> list[Node]:
+    async def load(values: Values) -> Values:
+        which = values[0]
+        return _heard(session, await session.load(which if isinstance(which, str) else int(_float(which))))
+
+    async def step(by: int) -> Values:
+        return _heard(session, await session.step(by))
+
+    async def preload(values: Values) -> Values:
+        names = str(values[0]).split()
+        await session.preload(names)
+        return list(names)
+
+    def save(values: Values) -> Values:
+        return [session.save(str(values[0])).name]
+
+    base = f"{PREFIX}/preset"
+    return [
+        Node(
+            f"{base}/load",
+            "s",
+            "switch to a preset by name, or by its place in the list, from 0",
+            overload="i",
+            write=load,
+        ),
+        Node(f"{base}/next", "", "switch to the next preset", write=lambda values: step(1)),
+        Node(f"{base}/previous", "", "switch to the previous preset", write=lambda values: step(-1)),
+        Node(f"{base}/preload", "s", "open the models of presets (names with spaces between) for later", write=preload),
+        Node(f"{base}/save", "s", "store what plays, as it is now, under a name", write=save),
+        Node(CURRENT, "s", "the preset that plays", read=lambda: [session.state.preset]),
+        Node(f"{base}/list", "s", "the presets there are, each as an argument", read=session.names),
+    ]
+
+
+def _slots(session: Session) -> list[Node]:
+    async def add(values: Values) -> Values:
+        return _heard(session, await session.add_slot(str(values[0])))
+
+    nodes = [Node(f"{PREFIX}/slot/add", "s", "append the first slot of a preset", write=add)]
+    for number, slot in enumerate(session.state.slots, start=1):
+        base = f"{PREFIX}/slot/{number}"
+        nodes += [
+            Node(f"{base}/name", "s", "what plays in the slot", read=_constant(slot.name)),
+            Node(f"{base}/load", "s", "let the first slot of a preset play here", write=_load_slot(session, number)),
+            Node(
+                f"{base}/move",
+                "i",
+                "move the slot to another place",
+                ranges=(Range(1, len(session.state.slots)),),
+                write=_move_slot(session, number),
+            ),
+            Node(f"{base}/remove", "", "take the slot out", write=_remove_slot(session, number)),
+        ]
+        if number <= len(session.state.latency):
+            nodes.append(
+                Node(f"{base}/latency", "i", "its delay", "samples", read=_constant(session.state.latency[number - 1]))
+            )
+    return nodes
+
+
+def _rest(session: Session) -> list[Node]:
+    def recall(values: Values) -> None:
+        session.recall_snapshot(int(_float(values[0])), _float(values[1]) if len(values) > 1 else 0.0)
+
+    def tempo(values: Values) -> None:
+        session.set_tempo(_float(values[0]))
+
+    numbers = Range(1, SNAPSHOTS)
+    return [
+        Node(
+            f"{PREFIX}/snapshot/store",
+            "i",
+            "keep all values under a number",
+            ranges=(numbers,),
+            write=lambda values: session.store_snapshot(int(_float(values[0]))),
+        ),
+        Node(
+            f"{PREFIX}/snapshot/recall",
+            "if",
+            "go back to the values of a snapshot, in so many seconds",
+            "s",
+            (numbers, Range(0.0, 600.0)),
+            optional=1,
+            write=recall,
+        ),
+        Node(
+            f"{PREFIX}/tempo",
+            "f",
+            "beats per minute",
+            "bpm",
+            (Range(*TEMPO_BPM),),
+            clip=True,
+            read=lambda: [session.state.tempo],
+            write=tempo,
+        ),
+    ]
+
+
+def _heard(session: Session, played: Played) -> Values:
+    """What a reply says of a switch: the preset, its delay in samples, and whether it was crossfaded."""
+    return [session.state.preset, played.reblocking + sum(played.latency), played.seamless]
+
+
+def _reader(session: Session, name: str) -> Callable[[], float]:
+    return lambda: session.get(name)
+
+
+def _writer(session: Session, name: str) -> Callable[[float], None]:
+    def write(value: float) -> None:
+        session.set(name, value)
+
+    return write
+
+
+def _constant(value: Value) -> Callable[[], Values]:
+    return lambda: [value]
+
+
+def _load_slot(session: Session, number: int) -> Callable[[Values], Answer]:
+    async def load(values: Values) -> Values:
+        return _heard(session, await session.load_slot(number, str(values[0])))
+
+    return load
+
+
+def _move_slot(session: Session, number: int) -> Callable[[Values], Answer]:
+    async def move(values: Values) -> Values:
+        return _heard(session, await session.move_slot(number, int(_float(values[0]))))
+
+    return move
+
+
+def _remove_slot(session: Session, number: int) -> Callable[[Values], Awaitable[Values]]:
+    async def remove(values: Values) -> Values:
+        return _heard(session, await session.remove_slot(number))
+
+    return remove
+
+
+def _float(value: Value) -> float:
+    assert isinstance(value, bool | int | float)
+    return float(value)
+
+
+def addresses_of(session: Session, names: Sequence[str]) -> list[str]:
+    """The addresses, aliases included, whose value changes with these parameters; natural units only."""
+    aliases = {row.name: f"{PREFIX}/style/{style}" for style, row in session.style_rows().items()}
+    found = [f"{PREFIX}/{name}" for name in names]
+    return found + [aliases[name] for name in names if name in aliases]

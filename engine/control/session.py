@@ -1,0 +1,385 @@
+"""The show as control knows it: which preset plays, its parameters, snapshots and tempo; orders to the engine.
+
+Everything here runs on control's one event loop.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import numpy as np
+
+from ... import DuendeError
+from ...presets.format import FORMAT, Preset, SlotPreset, write_atomically
+from ...presets.library import Entry, Library, check_name
+from ..messages import Done, Play, Played, Preload, SlotPlan
+from ..model import load_model
+from ..params import GLOBALS, Parameter, ParameterTable, control_parameter
+from ..shared import HEARD_PAGE, PAGES, SharedState
+from ..styles import StyleControls
+
+SNAPSHOTS = 8
+GLIDE_STEP_S = 0.01
+TEMPO_BPM = (30.0, 300.0)
+
+
+class EngineLink(Protocol):
+    """Control's end of the way to the engine."""
+
+    async def ask(self, order: Play | Preload) -> Played | Done:
+        """Carry out an order; DuendeError if the engine refuses, is restarted meanwhile, or does not answer."""
+        ...
+
+
+class SlotState(msgspec.Struct):
+    """A slot that plays: its name, model file, and the styles that the model mixes."""
+
+    name: str
+    path: str
+    styles: list[str]
+
+
+class ShowState(msgspec.Struct):
+    """What control has to know after a restart, beside the values in the shared state."""
+
+    preset: str
+    page: int
+    slots: list[SlotState]
+    snapshots: dict[int, dict[str, float]] = {}
+    tempo: float = 120.0
+    latency: list[int] = []
+    reblocking: int = 0
+
+
+@dataclass
+class Session:
+    """The show.
+
+    shared:  the parameters' targets; control writes, the engine reads.
+    memory:  file in which the show's state outlives control; None keeps it in this process only.
+    changed: told the names of parameters whose target is another now, and structured: that the slots are others.
+    """
+
+    shared: SharedState
+    engine: EngineLink
+    library: Library
+    memory: Path | None = None
+    changed: list[Callable[[Sequence[str]], None]] = field(default_factory=list)
+    structured: list[Callable[[], None]] = field(default_factory=list)
+    state: ShowState = field(default_factory=lambda: ShowState("", 0, []))
+
+    def __post_init__(self) -> None:
+        self.table = ParameterTable()
+        self._requests = itertools.count(1)
+        self._changing = asyncio.Lock()
+        self._newest = 0
+        self._glide: asyncio.Task[None] | None = None
+        self._models: dict[tuple[str, int], list[str]] = {}
+        if self.memory is None or not self._remember():
+            for place, row in enumerate(GLOBALS):
+                self.shared.pages[0][place] = row.default
+
+    # -- values --------------------------------------------------------------------------------------------------
+
+    def get(self, name: str) -> float:
+        """The target of a parameter in its unit."""
+        return float(self._targets[self.table.find(name)[0]])
+
+    def set(self, name: str, value: float) -> float:
+        """Change a target at once; values out of range are clamped. Returns what it is now."""
+        place, row = self.table.find(name)
+        clamped = min(row.maximum, max(row.minimum, float(value)))
+        if row.kind == "switch":
+            clamped = float(round(clamped))
+        if not np.isfinite(clamped):
+            raise DuendeError(f"{name}: {value} is no number to set")
+        self._targets[place] = clamped
+        self._tell([row.name])
+        return clamped
+
+    def values(self) -> dict[str, float]:
+        """All parameters by name."""
+        return {row.name: self.get(row.name) for row in self.table.rows()}
+
+    def style_rows(self) -> dict[str, Parameter]:
+        """The weight of each style, by style name; of the first slot that has it."""
+        found: dict[str, Parameter] = {}
+        for number, slot in enumerate(self.state.slots, start=1):
+            if len(slot.styles) > 1:
+                for style in slot.styles:
+                    found.setdefault(style, self.table.find(f"slot/{number}/{style}")[1])
+        return found
+
+    def set_xy(self, x: float, y: float) -> None:
+        """Weights of the first four styles from a place in a square: corners (0,0), (1,0), (0,1), (1,1)."""
+        rows = list(self.style_rows().values())[:4]
+        if len(rows) < 2:
+            raise DuendeError("style/xy: the preset has no styles to morph between")
+        x, y = min(1.0, max(0.0, x)), min(1.0, max(0.0, y))
+        weights = [(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y]
+        if len(rows) == 2:
+            weights = [1 - x, x]
+        elif len(rows) == 3:
+            weights = [weights[0], weights[1], weights[2] + weights[3]]
+        for row, weight in zip(rows, weights, strict=True):
+            self.set(row.name, weight)
+
+    # -- presets -------------------------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """The library's presets in order."""
+        return [entry.name for entry in self.library.entries()]
+
+    async def load(self, preset: str | int) -> Played:
+        """Switch to a preset by name, or by its place in the list from 0; returns when it is heard."""
+        names = self.names()
+        if isinstance(preset, int):
+            if not 0 <= preset < len(names):
+                raise DuendeError(f"preset {preset}: there are {len(names)}, counted from 0")
+            preset = names[preset]
+        entry = self.library.find(preset)
+        content = entry.read()
+        slots = [SlotState("", str(entry.model_path(slot.model)), []) for slot in content.slots]
+        values = {
+            f"slot/{number}/{control}": value
+            for number, slot in enumerate(content.slots, start=1)
+            for control, value in {"bypass": float(slot.bypass), "mix": slot.mix, **slot.values}.items()
+        }
+        return await self._play(preset, slots, values | content.values)
+
+    async def step(self, by: int) -> Played:
+        """Switch to the preset that lies so many places on, around the end of the list."""
+        names = self.names()
+        if not names:
+            raise DuendeError("there are no presets")
+        here = names.index(self.state.preset) if self.state.preset in names else -by
+        return await self.load(names[(here + by) % len(names)])
+
+    async def preload(self, presets: Sequence[str]) -> None:
+        """Have the engine open the models of presets, so that a switch to them costs nothing."""
+        paths: list[str] = []
+        for name in presets:
+            entry = self.library.find(name)
+            paths += [str(entry.model_path(slot.model)) for slot in entry.read().slots]
+        await self.engine.ask(Preload(next(self._requests), list(dict.fromkeys(paths))))
+
+    def save(self, name: str) -> Entry:
+        """Store what plays, as it is now, under a name in the player's library; replaces one of his own."""
+        check_name(name)
+        if not self.state.slots:
+            raise DuendeError("preset/save: nothing plays")
+        models: dict[str, bytes] = {}
+        slots = []
+        for number, slot in enumerate(self.state.slots, start=1):
+            file = Path(slot.path)
+            models[file.name] = file.read_bytes()
+            controls = {
+                row.name.removeprefix(f"slot/{number}/"): self.get(row.name)
+                for row in self.table.rows()
+                if row.name.startswith(f"slot/{number}/")
+            }
+            bypass, mix = controls.pop("bypass"), controls.pop("mix")
+            slots.append(SlotPreset("style", file.name, bool(bypass), mix, controls))
+        plain = {row.name: self.get(row.name) for row in GLOBALS if row.name not in ("bypass", "mute")}
+        kept = self._description(name)
+        preset = Preset(FORMAT, name, slots, plain, kept.tags, kept.description)
+        missing = {file: data for file, data in models.items() if not (self.library.own / file).exists()}
+        entry = self.library.save(name, preset, missing, force=True)
+        self.state.preset = name
+        self._keep()
+        return entry
+
+    def _description(self, name: str) -> Preset:
+        for candidate in (name, self.state.preset):
+            try:
+                return self.library.find(candidate).read()
+            except DuendeError:
+                continue
+        return Preset(FORMAT, name, [])
+
+    # -- slots ---------------------------------------------------------------------------------------------------
+
+    async def add_slot(self, preset: str) -> Played:
+        """Append the first slot of a preset to the chain."""
+        return await self._rebuild([*range(len(self.state.slots)), preset])
+
+    async def load_slot(self, number: int, preset: str) -> Played:
+        """Let the first slot of a preset play in slot number (from 1)."""
+        order: list[int | str] = list(range(len(self.state.slots)))
+        order[self._place(number)] = preset
+        return await self._rebuild(order)
+
+    async def move_slot(self, number: int, to: int) -> Played:
+        """Move slot number (from 1) to another place."""
+        order: list[int | str] = list(range(len(self.state.slots)))
+        place, goal = self._place(number), self._place(to)
+        order.insert(goal, order.pop(place))
+        return await self._rebuild(order)
+
+    async def remove_slot(self, number: int) -> Played:
+        """Take slot number (from 1) out of the chain."""
+        order: list[int | str] = list(range(len(self.state.slots)))
+        order.pop(self._place(number))
+        return await self._rebuild(order)
+
+    def _place(self, number: int) -> int:
+        if not 1 <= number <= len(self.state.slots):
+            raise DuendeError(f"slot {number}: there are {len(self.state.slots)}, counted from 1")
+        return number - 1
+
+    async def _rebuild(self, order: Sequence[int | str]) -> Played:
+        """Slots by their present place (from 0), which keep their values, or by preset, in this order."""
+        slots: list[SlotState] = []
+        values: dict[str, float] = {}
+        for number, one in enumerate(order, start=1):
+            if isinstance(one, int):
+                slots.append(self.state.slots[one])
+                prefix = f"slot/{one + 1}/"
+                values |= {
+                    f"slot/{number}/{row.name.removeprefix(prefix)}": self.get(row.name)
+                    for row in self.table.rows()
+                    if row.name.startswith(prefix)
+                }
+                continue
+            entry = self.library.find(one)
+            content = entry.read()
+            if not content.slots:
+                raise DuendeError(f"preset {one!r} has no slot to take")
+            slot = content.slots[0]
+            slots.append(SlotState("", str(entry.model_path(slot.model)), []))
+            values |= {f"slot/{number}/{control}": value for control, value in {"mix": slot.mix, **slot.values}.items()}
+        return await self._play(self.state.preset, slots, values)
+
+    # -- snapshots and tempo -------------------------------------------------------------------------------------
+
+    def store_snapshot(self, number: int) -> None:
+        """Keep all values under a number from 1."""
+        self.state.snapshots[_snapshot(number)] = self.values()
+        self._keep()
+
+    def recall_snapshot(self, number: int, seconds: float = 0.0) -> None:
+        """Go to the values of a snapshot, at once or gliding; what is not there any more is passed over."""
+        kept = self.state.snapshots.get(_snapshot(number))
+        if kept is None:
+            raise DuendeError(f"snapshot {number} is empty: store it first")
+        names = {row.name: row for row in self.table.rows()}
+        goal = {name: value for name, value in kept.items() if name in names}
+        if self._glide is not None:
+            self._glide.cancel()
+        if seconds <= 0.0:
+            for name, value in goal.items():
+                self.set(name, value)
+            return
+        self._glide = asyncio.get_running_loop().create_task(self._glide_to(goal, seconds))
+
+    async def _glide_to(self, goal: Mapping[str, float], seconds: float) -> None:
+        start = {name: self.get(name) for name in goal}
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        share = 0.0
+        while share < 1.0:
+            await asyncio.sleep(GLIDE_STEP_S)
+            share = min(1.0, (loop.time() - began) / seconds)
+            for name, value in goal.items():
+                if start[name] != value:
+                    self.set(name, start[name] + share * (value - start[name]))
+
+    def set_tempo(self, bpm: float) -> float:
+        """Beats per minute, within TEMPO_BPM."""
+        self.state.tempo = min(TEMPO_BPM[1], max(TEMPO_BPM[0], float(bpm)))
+        self._keep()
+        return self.state.tempo
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    @property
+    def _targets(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        return self.shared.pages[self.state.page]  # type: ignore[no-any-return]
+
+    async def _play(self, preset: str, slots: Sequence[SlotState], values: Mapping[str, float]) -> Played:
+        """Write a page with these values, have the engine fade to it, and take it for the show's state."""
+        self._newest += 1
+        turn = self._newest
+        async with self._changing:
+            if turn != self._newest:
+                raise DuendeError(f"{preset}: another change was asked for in the meantime")
+            opened = [SlotState(*await self._open(slot.path)) for slot in slots]
+            table = _table(opened)
+            page = (self.state.page + 1) % PAGES
+            before = self.state
+            self._write_page(page, table, values)
+            plan = [SlotPlan(slot.name, slot.path) for slot in opened]
+            played = await self.engine.ask(Play(next(self._requests), page, plan))
+            assert isinstance(played, Played)
+            self.state = ShowState(
+                preset, page, opened, before.snapshots, before.tempo, played.latency, played.reblocking
+            )
+            self.table = table
+            self.shared.header[HEARD_PAGE] = page
+            self._keep()
+        for listener in self.structured:
+            listener()
+        self._tell([row.name for row in table.rows()])
+        return played
+
+    def _write_page(self, page: int, table: ParameterTable, values: Mapping[str, float]) -> None:
+        for row in table.rows():
+            place, _ = table.find(row.name)
+            shared = row.name in {one.name for one in GLOBALS}
+            self.shared.pages[page][place] = self.get(row.name) if shared else row.default
+        for name, value in values.items():
+            place, row = table.find(name)
+            self.shared.pages[page][place] = row.check(value)
+
+    async def _open(self, path: str) -> tuple[str, str, list[str]]:
+        """Name, path and styles of a model, checked in this process so that the engine need not."""
+        file = Path(path)
+        try:
+            key = (path, file.stat().st_mtime_ns)
+        except OSError as error:
+            raise DuendeError(f"cannot read the model {file.name}: {error.strerror or error}") from error
+        if key not in self._models:
+            model = await asyncio.to_thread(load_model, file)
+            self._models[key] = [model.spec.name, *model.spec.styles]
+        name, *styles = self._models[key]
+        return name, path, styles
+
+    def _tell(self, names: Sequence[str]) -> None:
+        for listener in self.changed:
+            listener(names)
+
+    def _keep(self) -> None:
+        if self.memory is not None:
+            write_atomically(self.memory, msgspec.json.encode(self.state))
+
+    def _remember(self) -> bool:
+        """Take up the show where the control process before left it; False where there is nothing to go by."""
+        assert self.memory is not None
+        try:
+            state = msgspec.json.decode(self.memory.read_bytes(), type=ShowState)
+            table = _table(state.slots)
+        except (OSError, msgspec.DecodeError, DuendeError):
+            return False
+        if not 0 <= state.page < PAGES:
+            return False
+        self.state, self.table = state, table
+        return True
+
+
+def _table(slots: Sequence[SlotState]) -> ParameterTable:
+    """Rows of the chain that these slots make."""
+    table = ParameterTable()
+    for place, slot in enumerate(slots):
+        controls = StyleControls(slot.styles).controls
+        table.set_slot(place, [control_parameter(place + 1, slot.name, control) for control in controls])
+    return table
+
+
+def _snapshot(number: int) -> int:
+    if not 1 <= number <= SNAPSHOTS:
+        raise DuendeError(f"snapshot {number}: there are {SNAPSHOTS}, counted from 1")
+    return number

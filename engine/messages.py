@@ -1,0 +1,106 @@
+"""What parent, control and engine tell each other over their pipes: structure, never values. Plain data, no pickles."""
+
+import msgspec
+
+from .. import DuendeError
+
+MAX_BYTES = 2**16
+
+
+class SlotPlan(msgspec.Struct, frozen=True):
+    """A slot: its name and the model file that plays in it. path was checked by control, and comes from no network."""
+
+    name: str
+    path: str
+
+
+class Play(msgspec.Struct, frozen=True, tag="play"):
+    """To the engine: fade to a chain of these slots, whose parameters are in a page of the shared state."""
+
+    request: int
+    page: int
+    slots: list[SlotPlan]
+
+
+class Preload(msgspec.Struct, frozen=True, tag="preload"):
+    """To the engine: open these model files, so that a later `Play` finds them warm."""
+
+    request: int
+    paths: list[str]
+
+
+class Played(msgspec.Struct, frozen=True, tag="played"):
+    """From the engine: the chain of a `Play` is heard.
+
+    latency: samples by slot; reblocking in samples. seamless: crossfaded, not faded out and in. seconds: from order
+    to sound.
+    """
+
+    request: int
+    page: int
+    reblocking: int
+    latency: list[int]
+    seamless: bool
+    seconds: float
+    notices: list[str]
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """From the engine: a request that has no other answer was carried out."""
+
+    request: int
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """From the engine: a request could not be carried out; what was heard before goes on."""
+
+    request: int
+    text: str
+
+
+class Opened(msgspec.Struct, frozen=True, tag="opened"):
+    """From the engine: sound runs. device: in words; block 0 varies; latency_ms of the device, None if not known."""
+
+    device: str
+    sample_rate: float
+    block: int
+    latency_ms: float | None
+    silent: bool
+    notices: list[str]
+
+
+class Lost(msgspec.Struct, frozen=True, tag="lost"):
+    """From the parent or the engine: sound does not run, and why; `Opened` follows when it does again."""
+
+    text: str
+
+
+class Notice(msgspec.Struct, frozen=True, tag="notice"):
+    """From anybody: a line for the log and for whoever watches."""
+
+    text: str
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    """From the parent: end; from control: end the whole program."""
+
+
+Message = Play | Preload | Played | Done | Refused | Opened | Lost | Notice | Stop
+
+_decoder = msgspec.msgpack.Decoder(Message)
+
+
+def encode(message: Message) -> bytes:
+    """Bytes for a pipe."""
+    return msgspec.msgpack.encode(message)
+
+
+def decode(data: bytes) -> Message:
+    """A message from a pipe; DuendeError for what is none."""
+    if len(data) > MAX_BYTES:
+        raise DuendeError(f"a message of {len(data)} bytes: at most {MAX_BYTES} are allowed")
+    try:
+        message: Message = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DuendeError(f"not a message: {error}") from error
+    return message

@@ -64,8 +64,8 @@ GLOBALS = (
         -100.0,
         0.0,
         -100.0,
-        "linear",
-        0.0,
+        "decibel",
+        20.0,
         "what is quieter is shut out; -100: off",
     ),
 )

@@ -328,6 +328,7 @@ class _Training:
             "chroma": pool._pitch(known.notes[index], known.note_weight[index], output),
             "onset": onset_loss(known.flux[index], flux(levels)),
             "loudness": torch.relu(0.95 - correlation(known.loudness[index], log_level(output))),
+            "level": _log_gain(sound, heard.aligned).square(),
             "tonality": torch.relu(wanted - self._styles[0].tonality_of(output)).mean(dim=1),
             "noise": noise,
             "roughness": over_bands + 4.0 * over_time,
@@ -418,11 +419,9 @@ class _Training:
             setting = self._setting(mixes, [self._config.amount])
             for _ in range(2):
                 excess = []
-                for piece in self._pool._pieces[: 2 * EQ_PIECES]:
+                for piece in self._pool._pieces:
                     heard = batch([piece]).to(self._device)
-                    output = self._play(student, heard, setting)[0]
-                    levels = [part[:, COLD_SAMPLES:].square().mean() + 1e-12 for part in (output, heard.aligned)]
-                    excess.append(0.5 * float(torch.log(levels[0] / levels[1])))
+                    excess.append(float(_log_gain(self._play(student, heard, setting)[0], heard.aligned)))
                 student.level[number] -= float(np.mean(excess))
 
     def _save(self, step: int) -> None:
@@ -473,6 +472,12 @@ class _Training:
         self._generator.bit_generator.state = notes["generator"]
         self._spent = notes["seconds"]
         return int(notes["step"])
+
+
+def _log_gain(sound: Tensor, aligned: Tensor) -> Tensor:
+    """How much louder sound is than the input [batch, samples], in nepers of RMS: [batch]."""
+    levels = [part[:, COLD_SAMPLES:].square().mean(dim=1) + 1e-12 for part in (sound, aligned)]
+    return 0.5 * torch.log(levels[0] / levels[1])
 
 
 def _fingerprint(config: DistillConfig, styles: Sequence[StyleClip]) -> str:

@@ -25,6 +25,8 @@ from .takes import judged_stretch
 Float32 = npt.NDArray[np.float32]
 
 RATE = 48000
+# All steps are taken, however slow the machine.
+MINUTES = 120.0
 SMS = (
     "Music Technology Group, Universitat Pompeu Fabra (Freesound pack of xserra)",
     "CC BY 4.0",
@@ -64,7 +66,6 @@ class Family:
     mode: Mode
     voices: tuple[Voice, ...]
     blends: tuple[Blend, ...] = ()
-    amount: float = 1.0
 
 
 FAMILIES = (
@@ -104,6 +105,7 @@ def build(family: Family, clips: Path, guitars: dict[str, Float32], target: Path
         tuple(styles),
         family.name,
         mode=family.mode,
+        minutes=MINUTES,
         licence="CC BY 4.0, after the clips named",
         judges={title: judged_stretch(guitar, RATE) for title, guitar in guitars.items()},
     )
@@ -111,18 +113,21 @@ def build(family: Family, clips: Path, guitars: dict[str, Float32], target: Path
     forged = forge(request, shelf, force=True, report=_tell)
     sys.stderr.write(f"{family.name}: {forged.seconds:.0f} s\n")
     model = load_model(target / f"{family.name}.onnx")
+    amount = forged.entry.read().slots[0].values["amount"]
     # The family is reached through its voices; it is not a preset itself.
     forged.entry.path.unlink()
     forged.entry.picture_path.unlink()
-    write_presets(family, clips, request, model, target)
+    write_presets(family, clips, request, model, amount, target)
 
 
-def write_presets(family: Family, clips: Path, request: ForgeRequest, model: Model, target: Path) -> None:
-    """The presets of a family that has been forged, each with the picture of its clip."""
+def write_presets(
+    family: Family, clips: Path, request: ForgeRequest, model: Model, amount: float, target: Path
+) -> None:
+    """The presets of a family that has been forged, played at an amount, each with the picture of its clip."""
     sounds = {voice.name: load_sound(clips / voice.clip, RATE) for voice in family.voices}
     voices = [Blend(voice.name, {voice.name: 1.0}, voice.description) for voice in family.voices if voice.description]
     for one in (*voices, *family.blends):
-        preset = preset_of(replace(request, description=one.description), model, family.amount)
+        preset = preset_of(replace(request, description=one.description), model, amount)
         preset.name = one.name
         preset.slots[0].values |= {voice.name: one.weights.get(voice.name, 0.0) for voice in family.voices}
         entry = library.Entry(one.name, target, factory=True)
@@ -150,7 +155,7 @@ def judge(voice: Voice, clips: Path, guitars: dict[str, Float32]) -> Evaluation:
 
 
 def rows(voice: Voice, evaluation: Evaluation) -> list[str]:
-    """Lines of the table in docs/presets.md."""
+    """Lines of the table in docs/distillation.md."""
     lines = []
     for title, take in evaluation.takes.items():
         ours, eq = take.preset, take.matched_eq
@@ -160,7 +165,8 @@ def rows(voice: Voice, evaluation: Evaluation) -> list[str]:
         )
         noise = "-" if take.pick_up is None else f"{take.pick_up.worst_db:+.1f}"
         ratios = f"{ours.style_ratio:.2f} | {ours.envelope_ratio:.2f}"
-        lines.append(f"| {voice.name} | {title} | {ratios} | {' | '.join(pairs)} | {noise} | {take.silence_dbfs:.0f} |")
+        ends = f"{noise} | {take.silence_dbfs:.0f} | {take.level_db:+.1f}"
+        lines.append(f"| {voice.name} | {title} | {ratios} | {' | '.join(pairs)} | {ends} |")
     return lines
 
 
@@ -181,7 +187,7 @@ def draw(voice: Voice, clips: Path, guitars: dict[str, Float32], folder: Path) -
 
 HEAD = (
     "| preset | guitar | style ratio | envelope ratio | pitch | multi-pitch | onsets F1 | loudness | harmonic share "
-    "| drone dB | pick-up noise over EQ dB | silence dBFS |\n|" + "---|" * 12
+    "| drone dB | pick-up noise over EQ dB | silence dBFS | level dB |\n|" + "---|" * 13
 )
 
 

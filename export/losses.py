@@ -29,6 +29,7 @@ class LossWeights:
     chroma: float = 7.0
     onset: float = 12.0
     loudness: float = 4.0
+    level: float = 2.0
     tonality: float = 4.0
     noise: float = 0.2
     roughness: float = 0.5

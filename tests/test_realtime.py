@@ -38,7 +38,9 @@ class Playing:
 
 def chain_of(*processors: SpectralProcessor | Gain) -> Chain:
     shared = SharedState()
-    return Chain(ParameterBank(shared.pages[0]), Telemetry(shared), [(f"p{i}", one) for i, one in enumerate(processors)])
+    return Chain(
+        ParameterBank(shared.pages[0]), Telemetry(shared), [(f"p{i}", one) for i, one in enumerate(processors)]
+    )
 
 
 # Views and numbers that live for a moment come to 3.4 kB, all from Python's own pool of small pieces.

@@ -1,8 +1,10 @@
 """One buffer, several views: the same values on both sides, and no other version."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from duende import DuendeError
@@ -15,13 +17,15 @@ from duende.engine.telemetry import Telemetry
 def test_views_fill_the_buffer_and_do_not_overlap() -> None:
     buffer = np.zeros(SIZE_BYTES, dtype=np.uint8)
     shared = SharedState(buffer)
-    views = [shared.header, shared.counters, shared.histogram, shared.pages, shared.levels, shared.durations]
-    views += [shared.dry, shared.wet]
+    parts: list[npt.NDArray[Any]] = [shared.dry, shared.wet]
+    parts += [shared.header, shared.counters, shared.histogram, shared.pages, shared.levels, shared.durations]
+    views = [part.reshape(-1).view(np.uint8) for part in parts]
+
     assert sum(view.nbytes for view in views) == SIZE_BYTES
     for number, view in enumerate(views, start=1):
-        view.view(np.uint8)[:] = number
+        view[:] = number
     assert np.unique(buffer).tolist() == list(range(1, len(views) + 1))
-    assert all((view.view(np.uint8) == number).all() for number, view in enumerate(views, start=1))
+    assert all((view == number).all() for number, view in enumerate(views, start=1))
     assert all(view.ctypes.data % 8 == 0 for view in views)
 
 

@@ -76,7 +76,9 @@ def test_live_equals_offline_however_hops_are_grouped(rate: float, model: Model,
 
 def make_chain(*processors: TextureProcessor) -> Chain:
     shared = SharedState()
-    return Chain(ParameterBank(shared.pages[0]), Telemetry(shared), [(f"p{i}", one) for i, one in enumerate(processors)])
+    return Chain(
+        ParameterBank(shared.pages[0]), Telemetry(shared), [(f"p{i}", one) for i, one in enumerate(processors)]
+    )
 
 
 def run_chain(chain: Chain, samples: Float32, blocks: list[int]) -> Float32:

@@ -92,11 +92,11 @@ class Session:
     def set(self, name: str, value: float) -> float:
         """Change a target at once; values out of range are clamped. Returns what it is now."""
         place, row = self.table.find(name)
+        if not np.isfinite(value):
+            raise DuendeError(f"{name}: {value} is no number to set")
         clamped = min(row.maximum, max(row.minimum, float(value)))
         if row.kind == "switch":
             clamped = float(round(clamped))
-        if not np.isfinite(clamped):
-            raise DuendeError(f"{name}: {value} is no number to set")
         self._targets[place] = clamped
         self._tell([row.name])
         return clamped

@@ -1,0 +1,26 @@
+"""Who talks to control, whatever the way: what transports, dispatcher and subscriptions know of each other."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Peer(Protocol):
+    """The other end of a socket.
+
+    kind: "udp", "tcp" or "ws". host: its address in numbers; port: where it sends from. local: on this machine.
+    """
+
+    kind: str
+    host: str
+    port: int
+
+    @property
+    def local(self) -> bool: ...
+
+    def send(self, packet: bytes) -> None:
+        """Send one OSC packet; never blocks, never raises. What cannot be sent is dropped, and counted."""
+        ...
+
+
+Receive = Callable[[bytes, Peer], None]
+"""Takes one OSC packet from a peer; never raises."""

@@ -1,0 +1,187 @@
+"""The session: values, presets, slots and snapshots, with an engine that answers at once."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from duende import DuendeError
+from duende.engine.control.commands import session_nodes
+from duende.engine.control.namespace import Namespace
+from duende.engine.messages import Play, decode, encode
+from sessions import QuickEngine, tiny_session
+
+
+def test_a_preset_brings_its_values_and_leaves_the_rest(tmp_path: Path) -> None:
+    session = tiny_session(tmp_path)
+    session.set("output/gain", -6.0)
+    played = asyncio.run(session.load("duo"))
+    assert played.seamless
+    assert session.state.preset == "duo"
+    assert session.get("output/gain") == -6.0
+    assert session.get("slot/1/amount") == 0.75
+    assert session.get("slot/1/style0") == 1.0
+    assert session.get("slot/1/style1") == 0.0
+
+
+def test_each_chain_has_a_page_of_its_own(tmp_path: Path) -> None:
+    """What fades out keeps the values it was played with."""
+    session = tiny_session(tmp_path)
+    asyncio.run(session.load("duo"))
+    before = session.state.page
+    place = session.table.find("slot/1/amount")[0]
+    asyncio.run(session.load("solo"))
+    session.set("slot/1/amount", 0.1)
+    assert session.state.page != before
+    assert session.shared.pages[before][place] == 0.75
+
+
+def test_what_the_engine_refuses_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    session = tiny_session(tmp_path)
+    asyncio.run(session.load("duo"))
+    state, values = session.state, session.values()
+    assert isinstance(session.engine, QuickEngine)
+    session.engine.failure = DuendeError("no")
+    with pytest.raises(DuendeError, match="no"):
+        asyncio.run(session.load("solo"))
+    assert session.state == state
+    assert session.values() == values
+
+
+def test_values_are_clamped_and_told(tmp_path: Path) -> None:
+    session = tiny_session(tmp_path)
+    told: list[str] = []
+    session.changed.append(told.extend)
+    assert session.set("output/gain", 99.0) == 20.0
+    assert session.set("bypass", 0.7) == 1.0
+    assert told == ["output/gain", "bypass"]
+    with pytest.raises(DuendeError, match="no number"):
+        session.set("mix", float("nan"))
+
+
+def test_control_comes_back_to_the_same_show(tmp_path: Path) -> None:
+    session = tiny_session(tmp_path, tmp_path / "show")
+    asyncio.run(session.load("duo"))
+    session.set("slot/1/style1", 0.5)
+    session.store_snapshot(2)
+    again = type(session)(session.shared, session.engine, session.library, tmp_path / "show")
+    assert again.state == session.state
+    assert again.values() == session.values()
+    (tmp_path / "show").write_bytes(b"{half")
+    fresh = type(session)(session.shared, session.engine, session.library, tmp_path / "show")
+    assert fresh.state.preset == ""
+
+
+def test_slots_keep_their_values_when_they_move(tmp_path: Path) -> None:
+    session = tiny_session(tmp_path)
+
+    async def build() -> None:
+        await session.load("duo")
+        session.set("slot/1/style1", 0.25)
+        await session.add_slot("solo")
+        await session.move_slot(1, 2)
+
+    asyncio.run(build())
+    assert [len(slot.styles) for slot in session.state.slots] == [1, 2]
+    assert session.get("slot/2/style1") == 0.25
+    asyncio.run(session.remove_slot(1))
+    assert session.get("slot/1/style1") == 0.25
+    with pytest.raises(DuendeError, match="slot 2: there are 1"):
+        asyncio.run(session.remove_slot(2))
+
+
+def test_only_the_latest_of_many_switches_is_carried_out(tmp_path: Path) -> None:
+    session = tiny_session(tmp_path)
+
+    async def flood() -> list[object]:
+        return await asyncio.gather(*(session.load(n) for n in ("duo", "solo", "wire") * 5), return_exceptions=True)
+
+    results = asyncio.run(flood())
+    assert session.state.preset == "wire"
+    assert sum(isinstance(result, DuendeError) for result in results) >= 13
+
+
+def test_a_saved_preset_plays_as_it_was(tmp_path: Path) -> None:
+    session = tiny_session(tmp_path)
+    asyncio.run(session.load("duo"))
+    session.set("slot/1/style1", 0.5)
+    session.set("output/gain", -3.0)
+    values = session.values()
+    session.save("mine")
+    session.set("slot/1/style1", 0.0)
+    asyncio.run(session.load("mine"))
+    assert session.values() == values
+
+
+def test_a_snapshot_is_glided_to(tmp_path: Path) -> None:
+    session = tiny_session(tmp_path)
+
+    async def glide() -> list[float]:
+        session.set("mix", 0.0)
+        session.store_snapshot(1)
+        session.set("mix", 1.0)
+        session.recall_snapshot(1, 0.1)
+        seen = []
+        while session.get("mix") > 0.0:
+            seen.append(session.get("mix"))
+            await asyncio.sleep(0.01)
+        return seen
+
+    seen = asyncio.run(glide())
+    assert len(set(seen)) > 3
+    assert seen == sorted(seen, reverse=True)
+    with pytest.raises(DuendeError, match="snapshot 2 is empty"):
+        session.recall_snapshot(2)
+
+
+def test_the_square_morphs(tmp_path: Path) -> None:
+    session = tiny_session(tmp_path)
+    with pytest.raises(DuendeError, match="no styles"):
+        session.set_xy(0.5, 0.5)
+    asyncio.run(session.load("duo"))
+    session.set_xy(0.25, 1.0)
+    assert (session.get("slot/1/style0"), session.get("slot/1/style1")) == (0.75, 0.25)
+
+
+def test_addresses_come_and_go_with_the_slots(tmp_path: Path) -> None:
+    session, namespace = tiny_session(tmp_path), Namespace()
+    told: list[tuple[list[str], list[str], list[str]]] = []
+    namespace.listeners.append(lambda *news: told.append(news))
+    namespace.replace(session_nodes(session))
+    asyncio.run(session.load("duo"))
+    namespace.replace(session_nodes(session))
+    added, removed, _ = told[-1]
+    assert {"/duende/slot/1/style1", "/duende/style/style1/normalized", "/duende/style/xy"} <= set(added)
+    assert removed == []
+    asyncio.run(session.load("wire"))
+    namespace.replace(session_nodes(session))
+    assert "/duende/slot/1/style1" in told[-1][1]
+    with pytest.raises(DuendeError, match="no such address"):
+        namespace.find("/duende/slot/1/style1")
+
+
+def test_arguments_are_checked(tmp_path: Path) -> None:
+    session = tiny_session(tmp_path)
+    nodes = {node.address: node for node in session_nodes(session)}
+    assert nodes["/duende/mix"].check([2]) == [1.0]
+    assert nodes["/duende/bypass"].check([True]) == [1]
+    assert nodes["/duende/preset/load"].check([3.0]) == [3]
+    for address, arguments, words in (
+        ("/duende/mix", ["loud"], "'loud' is no number"),
+        ("/duende/mix", [float("inf")], "no number to set"),
+        ("/duende/mix", [], "0 arguments, it takes 1"),
+        ("/duende/preset/load", [b"x"], "a blob is no text"),
+        ("/duende/preset/load", [1.5], "not a whole number"),
+        ("/duende/snapshot/store", [9], "out of range: 1 to 8"),
+        ("/duende/snapshot/recall", [1, 2, 3], "it takes 1 to 2"),
+    ):
+        with pytest.raises(DuendeError, match=words):
+            nodes[address].check(arguments)
+
+
+def test_messages_survive_the_pipe_and_rubbish_does_not() -> None:
+    play = Play(3, 1, [])
+    assert decode(encode(play)) == play
+    for rubbish in (b"", b"\x00", b"\xc1" * 40, encode(play)[:-1], bytes(2**17)):
+        with pytest.raises(DuendeError):
+            decode(rubbish)

@@ -76,6 +76,9 @@ def cells(rows: Sequence[measures.Measures]) -> str:
 
 
 def main(arguments: list[str]) -> None:
+    if len(arguments) < 2:
+        print(__doc__)
+        return
     clip = load_sound(Path(arguments[0]), RATE)
     takes = {path.stem: judged_stretch(load_sound(path, RATE), RATE) for path in sorted(Path(arguments[1]).glob("*"))}
     steps = int(arguments[2]) if len(arguments) > 2 else 150

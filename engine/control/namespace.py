@@ -16,6 +16,14 @@ Values = Sequence[Value]
 Answer = Values | Awaitable[Values | None] | None
 
 
+class RefusedError(DuendeError):
+    """Why a message cannot be carried out: the text, and one word for it, as in /duende/error."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
 @dataclass(frozen=True)
 class Range:
     """Allowed values of one argument: within bounds, or one of a list; None where there is no bound."""
@@ -59,13 +67,15 @@ class Node:
         return 2 if self.read is None else 3
 
     def check(self, arguments: Values) -> list[Value]:
-        """Arguments as `write` takes them; DuendeError that says what was wrong."""
+        """Arguments as `write` takes them; RefusedError (code "type" or "range") says what was wrong."""
         numeric = bool(arguments) and isinstance(arguments[0], bool | int | float)
         types = self.overload if self.overload and numeric else self.types
         least = len(types) - self.optional
         if not least <= len(arguments) <= len(types):
             wanted = f"{least}" if not self.optional else f"{least} to {len(types)}"
-            raise DuendeError(f"{self.address}: {len(arguments)} arguments, it takes {wanted} ({types or 'none'})")
+            raise RefusedError(
+                "type", f"{self.address}: {len(arguments)} arguments, it takes {wanted} ({types or 'none'})"
+            )
         checked: list[Value] = []
         for place, (argument, tag) in enumerate(zip(arguments, types, strict=False)):
             bounds = self.ranges[place] if place < len(self.ranges) else Range()
@@ -75,24 +85,24 @@ class Node:
     def _one(self, argument: Value, tag: str, bounds: Range) -> Value:
         if tag == "s":
             if not isinstance(argument, str):
-                raise DuendeError(f"{self.address}: {_shown(argument)} is no text")
+                raise RefusedError("type", f"{self.address}: {_shown(argument)} is no text")
             if bounds.allowed and argument not in bounds.allowed:
-                raise DuendeError(f"{self.address}: {argument!r}: choose one of {', '.join(bounds.allowed)}")
+                raise RefusedError("range", f"{self.address}: {argument!r}: choose one of {', '.join(bounds.allowed)}")
             return argument
         if not isinstance(argument, bool | int | float):
-            raise DuendeError(f"{self.address}: {_shown(argument)} is no number")
+            raise RefusedError("type", f"{self.address}: {_shown(argument)} is no number")
         number = float(argument)
         if not math.isfinite(number):
-            raise DuendeError(f"{self.address}: {number} is no number to set")
+            raise RefusedError("type", f"{self.address}: {number} is no number to set")
         low = -math.inf if bounds.minimum is None else bounds.minimum
         high = math.inf if bounds.maximum is None else bounds.maximum
         if not low <= number <= high:
             if not self.clip:
-                raise DuendeError(f"{self.address}: {number:g} is out of range: {low:g} to {high:g}")
+                raise RefusedError("range", f"{self.address}: {number:g} is out of range: {low:g} to {high:g}")
             number = min(high, max(low, number))
         if tag == "i":
             if number != round(number):
-                raise DuendeError(f"{self.address}: {number:g} is not a whole number")
+                raise RefusedError("type", f"{self.address}: {number:g} is not a whole number")
             return round(number)
         return number
 
@@ -123,11 +133,11 @@ class Namespace:
                 listener(added, removed, changed)
 
     def find(self, address: str) -> Node:
-        """The node of an address; DuendeError if there is none."""
+        """The node of an address; RefusedError if there is none."""
         try:
             return self.nodes[address]
         except KeyError:
-            raise DuendeError(f"{address}: no such address (OSCQuery or docs/osc.md lists them)") from None
+            raise RefusedError("unknown", f"{address}: no such address (OSCQuery or docs/osc.md lists them)") from None
 
 
 def _shape(node: Node) -> tuple[object, ...]:

@@ -22,5 +22,5 @@ class Peer(Protocol):
         ...
 
 
-Receive = Callable[[bytes, Peer], None]
-"""Takes one OSC packet from a peer; never raises."""
+Receive = Callable[[bytes, Peer], int]
+"""Takes one OSC packet from a peer; never raises. Returns how much work it was: about one per message or node."""

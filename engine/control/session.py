@@ -97,8 +97,9 @@ class Session:
         clamped = min(row.maximum, max(row.minimum, float(value)))
         if row.kind == "switch":
             clamped = float(round(clamped))
-        self._targets[place] = clamped
-        self._tell([row.name])
+        if clamped != self._targets[place]:
+            self._targets[place] = clamped
+            self._tell([row.name])
         return clamped
 
     def values(self) -> dict[str, float]:

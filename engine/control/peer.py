@@ -8,11 +8,13 @@ class Peer(Protocol):
     """The other end of a socket.
 
     kind: "udp", "tcp" or "ws". host: its address in numbers; port: where it sends from. local: on this machine.
+    closed: the connection is gone for good; what is sent is lost.
     """
 
     kind: str
     host: str
     port: int
+    closed: bool
 
     @property
     def local(self) -> bool: ...

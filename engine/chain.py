@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from .. import DuendeError
 from .ceiling import Ceiling
+from .gate import Gate
 from .history import History
 from .params import ParameterBank, control_parameter, slot_index
 from .processor import Processor, StreamSpec
@@ -25,7 +26,7 @@ INSANE_LEVEL = 1e6
 ITERATOR_BUFFER = 64
 LARGEST_JUMP = 2.0
 
-INPUT_GAIN, OUTPUT_GAIN, MIX, BYPASS, AMOUNT, MUTE = range(6)
+INPUT_GAIN, OUTPUT_GAIN, MIX, BYPASS, AMOUNT, MUTE, GATE = range(7)
 
 
 @dataclass(frozen=True)
@@ -313,6 +314,7 @@ class Chain:
         self.tail_samples = sum(slot.processor.tail_samples for slot in self.slots)
         self._windows = windows
         self._plain = History(channels, windows, self._largest)
+        self._gate = Gate(sample_rate, self._largest, channels)
         self._ceiling = Ceiling(self._largest, channels)
         shape = (self._largest, channels)
         self._a, self._b = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
@@ -327,6 +329,7 @@ class Chain:
             slot.reset()
         self.bank.jump()
         self._plain.reset()
+        self._gate.reset()
         self._waiting.clear()
         self._ready.clear()
         self._ready.write_silence(self.latency.reblocking)
@@ -388,6 +391,8 @@ class Chain:
         bank, count = self.bank, len(work)
         bank.step(count)
         self._repair(work)
+        # Before the gain, so that a threshold means the level at the jack; plain input and bypass are gated, too.
+        self._gate.process(work, bank.value(GATE), not bank.still(GATE))
         self._plain.push(work.T)
         if not (bank.still(INPUT_GAIN) and bank.value(INPUT_GAIN) == 1.0):
             np.multiply(work, bank.ramp(INPUT_GAIN, count, 2)[:, None], out=work)
@@ -419,7 +424,7 @@ class Chain:
         np.multiply(work, heard[:, None], out=work)
 
     def _mix(self, wet: Float32, plain: Float32) -> None:
-        """Output gain and mix on wet, in place; bypass passes the input untouched by any gain. plain is scratch."""
+        """Output gain and mix on wet, in place; bypass passes the gated input at its own level. plain is scratch."""
         bank, count = self.bank, len(wet)
         settled = bank.still(INPUT_GAIN) and bank.still(OUTPUT_GAIN) and bank.still(MIX) and bank.still(BYPASS)
         if settled and bank.value(MIX) == 1.0 and bank.value(BYPASS) == 0.0:

@@ -5,6 +5,8 @@ minimum-phase FIR can, without latency. The minimum phase follows from the log m
 (A. Oppenheim and R. Schafer, "Discrete-Time Signal Processing", section on homomorphic systems).
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -60,27 +62,33 @@ def body_filters(log_magnitudes: npt.ArrayLike, top_hz: float, sample_rate: floa
     return np.stack([[minimum_phase((1.0 - a) * plain + a * curve) for a in amounts] for curve in curves])
 
 
-class Body:
-    """The filters of all styles of a model for every amount: undoing the pre-emphasis at 0, the style at 1.
+@dataclass(frozen=True)
+class BodyTables:
+    """Partitioned spectra [styles, AMOUNT_STEPS + 1, partitions, bins] and band powers [.., bands] of all filters."""
+
+    spectra: Complex64
+    powers: Float32
+
+
+def body_tables(
+    log_magnitudes: npt.ArrayLike, top_hz: float, sample_rate: float, partition: int, pooling: Float32, n_fft: int
+) -> BodyTables:
+    """Filters of all styles of a model for every amount: undoing the pre-emphasis at 0, the style at 1.
 
     log_magnitudes: natural logs [styles, points] on a linear grid from 0 Hz to top_hz.
-    pooling:        matrix [bins, bands] of the bands of an n_fft transform, for `band_power`.
+    pooling:        matrix [bins, bands] of the bands of an n_fft transform, for the band powers.
     """
+    filters = body_filters(log_magnitudes, top_hz, sample_rate)
+    spectra = [[partition_spectra(taps, partition) for taps in steps] for steps in filters]
+    powers = [[band_response(taps, pooling, n_fft) for taps in steps] for steps in filters]
+    return BodyTables(np.array(spectra, dtype=np.complex64), np.array(powers, dtype=np.float32))
 
-    def __init__(
-        self,
-        log_magnitudes: npt.ArrayLike,
-        top_hz: float,
-        sample_rate: float,
-        partition: int,
-        pooling: Float32,
-        n_fft: int,
-    ) -> None:
-        filters = body_filters(log_magnitudes, top_hz, sample_rate)
-        spectra = [[partition_spectra(taps, partition) for taps in steps] for steps in filters]
-        powers = [[band_response(taps, pooling, n_fft) for taps in steps] for steps in filters]
-        self._spectra = np.array(spectra, dtype=np.complex64)
-        self._powers = np.array(powers, dtype=np.float32)
+
+class Body:
+    """The filter that belongs to a mix of styles and an amount."""
+
+    def __init__(self, tables: BodyTables) -> None:
+        self._spectra, self._powers = tables.spectra, tables.powers
         self._scratch = np.zeros_like(self._spectra[0, 0])
         self._band_scratch = np.zeros_like(self._powers[0, 0])
         self.spectra = self._spectra[0, -1].copy()

@@ -312,6 +312,7 @@ class Chain:
         self.latency = Latency(reblocking_latency(block, self.quantum), tuple(parts))
         windows = sum(samples for _, samples in parts)
         self.tail_samples = sum(slot.processor.tail_samples for slot in self.slots)
+        self.memory_samples = sum(slot.processor.memory_samples for slot in self.slots)
         self._windows = windows
         self._plain = History(channels, windows, self._largest)
         self._gate = Gate(sample_rate, self._largest, channels)
@@ -337,6 +338,12 @@ class Chain:
     def replace(self, slot: int, processor: Processor) -> None:
         """Control thread: crossfade a slot (from 0) to another processor of the same delay."""
         self.slots[slot].replace(processor)
+
+    def adopt(self, predecessor: "Chain", lag_samples: int) -> None:
+        """Audio thread: take over, slot by slot, what cannot be learned from recent input (`Processor.adopt`)."""
+        for slot, before in zip(self.slots, predecessor.slots, strict=False):
+            slot.processor.adopt(before.processor, lag_samples)
+        self._gate.adopt(predecessor._gate)
 
     def rest(self, seconds: float) -> None:
         """Audio thread: play the aligned dry signal for a while instead of running the processors."""

@@ -1,6 +1,7 @@
 """The host: joins a rig and a device, and is the only code that the audio callback runs through."""
 
 import gc
+import math
 import time
 from dataclasses import dataclass
 
@@ -11,11 +12,16 @@ from .. import DuendeError
 from .denormals import flush_denormals
 from .device import Device
 from .preset import Rig
+from .relay import Relay
+from .shared import RING_FRAMES
 from .spec import SAMPLE_RATES
 
 Float32 = npt.NDArray[np.float32]
 
 FADE_IN_S = 0.05
+SWITCH_S = 0.03
+WARM_BLOCKS = 2
+WARM_FRAMES = 1024
 LATE_LIMIT = 8
 LATE_WINDOW = 64
 REST_S = 2.0
@@ -29,6 +35,7 @@ class LatencyReport:
     reblocking_ms: float
     slots_ms: tuple[tuple[str, float], ...]
     added_samples: int
+    safety_ms: float = 0.0
 
     def lines(self) -> list[tuple[str, str]]:
         """Parts and their delays, as text."""
@@ -36,7 +43,9 @@ class LatencyReport:
         rows.append(("re-blocking", f"{self.reblocking_ms:.2f} ms"))
         rows += [(f"windows of {name}", f"{delay:.2f} ms") for name, delay in self.slots_ms]
         rows.append(("model look-ahead", "0.00 ms"))
-        added = self.reblocking_ms + sum(delay for _, delay in self.slots_ms)
+        if self.safety_ms:
+            rows.append(("safety", f"{self.safety_ms:.2f} ms"))
+        added = self.reblocking_ms + sum(delay for _, delay in self.slots_ms) + self.safety_ms
         rows.append(("added by duende", f"{added:.2f} ms ({self.added_samples} samples)"))
         return rows
 
@@ -45,22 +54,36 @@ class Host:
     """Runs a rig on a device. `callback` belongs to the audio thread; everything else to the control thread.
 
     A callback that takes longer than its period is counted as late; when that repeats, the chain rests: the aligned
-    dry signal plays for two seconds and the styles are tried again.
+    dry signal plays for two seconds and the styles are tried again. `switch` fades to another rig while it plays.
+
+    safety: blocks of constant extra delay in exchange for a thread of its own for the rigs (`Relay`); 0: none.
     """
 
-    def __init__(self, rig: Rig, device: Device) -> None:
+    def __init__(self, rig: Rig, device: Device, safety: int = 0) -> None:
         self.rig, self.device = rig, device
-        rig.chain.prepare(device.sample_rate, device.block, device.max_block)
-        self._in = np.zeros((device.max_block, 1), dtype=np.float32)
-        self._out = np.zeros((device.max_block, 1), dtype=np.float32)
-        length = max(1, round(FADE_IN_S * device.sample_rate))
-        self._fade = (0.5 - 0.5 * np.cos(np.pi * np.arange(length) / length)).astype(np.float32)
-        self._fade_at = 0
-        self._us_per_frame = 1e6 / device.sample_rate
+        self.shared, self.telemetry = rig.shared, rig.telemetry
+        rate, most = device.sample_rate, device.max_block
+        rig.chain.prepare(rate, device.block, most)
+        self._in = np.zeros((most, 1), dtype=np.float32)
+        self._out = np.zeros((most, 1), dtype=np.float32)
+        self._other = np.zeros((most, 1), dtype=np.float32)
+        self._caught = np.zeros((most, 1), dtype=np.float32)
+        self._fade_in = _rise(round(FADE_IN_S * rate), 0)
+        self._fade_in_at = 0
+        self._switch = _rise(round(SWITCH_S * rate), most)
+        self._switch_length = max(1, round(SWITCH_S * rate))
+        self._incoming: Rig | None = None
+        self._outgoing: Rig | None = None
+        self._offered: tuple[Rig, int] | None = None
+        self._switched = 0
+        self._seamless = True
+        self._position = self._began = self.shared.written
+        self._us_per_frame = 1e6 / rate
         self._ready = False
         self._late_in_window = 0
         self._window_left = LATE_WINDOW
         self._warm_up()
+        self.relay = None if safety == 0 else Relay(self._chains, device.block, safety, rig.chain.latency.samples)
 
     def _warm_up(self) -> None:
         """Run the whole path on silence, so that no first time of anything falls into the music."""
@@ -68,38 +91,84 @@ class Host:
         for _ in range(50):
             self.rig.chain.process(self._in, self._out)
         self.rig.chain.reset()
-        self.rig.telemetry.clear()
+        self.telemetry.clear()
 
     def start(self) -> None:
         """Start playing; an `ArrayDevice` returns when it is done, a `SoundDevice` at once."""
         gc.collect()
         gc.freeze()
+        if self.relay is not None:
+            self.relay.start()
         self.device.start(self.callback)
 
     def stop(self) -> None:
         """Stop playing."""
         self.device.stop()
+        if self.relay is not None:
+            self.relay.stop()
         gc.unfreeze()
 
     def latency(self) -> LatencyReport:
         """Delay by part; complete once the device has started."""
         chain, per_ms = self.rig.chain, self.device.sample_rate / 1000.0
+        safety = 0 if self.relay is None else self.relay.delay_samples
         return LatencyReport(
             device_ms=self.device.latency_ms,
             reblocking_ms=chain.latency.reblocking / per_ms,
             slots_ms=tuple((name, samples / per_ms) for name, samples in chain.latency.slots),
-            added_samples=chain.latency.samples,
+            safety_ms=safety / per_ms,
+            added_samples=chain.latency.samples + safety,
         )
+
+    def switch(self, rig: Rig) -> bool:
+        """Have another rig take over; True where it can be crossfaded, False where the sound fades out and in.
+
+        Prepares it and plays to it what was played last, on this thread; the audio thread does the rest by itself
+        (`switching`). Different delays cannot be crossfaded: one would hear both. DuendeError while a switch is on.
+        """
+        if self.switching:
+            raise DuendeError("a switch is still going on: try again in a moment")
+        chain, device, ring = rig.chain, self.device, self.shared.dry
+        chain.prepare(device.sample_rate, device.block, max(device.max_block, WARM_FRAMES))
+        step = device.block or WARM_FRAMES // 16
+        # Whole quanta and blocks after the first chain began, so that all cut the sound at the same places.
+        grid = math.lcm(step, chain.quantum)
+        position = self._position - (self._position - self._began) % grid
+        position -= min(position - self._began, -(-min(chain.memory_samples, RING_FRAMES // 2) // grid) * grid)
+        heard, scratch = (np.zeros((max(step, WARM_FRAMES), 1), dtype=np.float32) for _ in range(2))
+        while (behind := self._position - position) > WARM_BLOCKS * step:
+            count = min(behind // step, max(1, WARM_FRAMES // step)) * step
+            # Slow averages as they are now: they change little in what is heard again.
+            chain.adopt(self.rig.chain, behind)
+            _read(ring, position, heard[:count])
+            chain.process(heard[:count], scratch[:count])
+            position += count
+            if self._position - position > RING_FRAMES // 2:
+                raise DuendeError("the new preset could not be brought up to now: this machine is too slow for it")
+        self._seamless = chain.latency.samples == self.rig.chain.latency.samples
+        self._offered = (rig, position)
+        return self._seamless
+
+    @property
+    def switching(self) -> bool:
+        """Whether a rig is on its way in."""
+        return self._offered is not None or self._incoming is not None
+
+    def collect(self) -> Rig | None:
+        """The rig that was faded out, once, so that the control thread frees it."""
+        gone, self._outgoing = self._outgoing, None
+        return gone
 
     def callback(self, block: Float32, out: Float32, input_xrun: bool, output_xrun: bool) -> None:
         """Audio thread: one device block in [frames, 1], out [frames, outputs]. Never raises; fills out always."""
         started = time.perf_counter()
-        telemetry = self.rig.telemetry
+        telemetry = self.telemetry
+        late = False
         try:
             if not self._ready:
                 telemetry.add("flush_to_zero", int(flush_denormals()))
                 self._ready = True
-            self._play(block, out)
+            late = self._play(block, out)
         except Exception:  # noqa: BLE001  the show goes on: silence for this block, counted and visible
             out.fill(0.0)
             telemetry.add("failed")
@@ -113,28 +182,81 @@ class Host:
         duration_us = (time.perf_counter() - started) * 1e6
         telemetry.set_level("period_us", period_us)
         telemetry.block_done(duration_us)
-        self._watch(duration_us > period_us)
+        self._watch(late or duration_us > period_us)
 
-    def _play(self, block: Float32, out: Float32) -> None:
-        count = len(block)
+    def _play(self, block: Float32, out: Float32) -> bool:
+        """Audio thread: True where a relay's result was not there in time."""
+        count, late = len(block), False
         source, result = self._in[:count], self._out[:count]
         np.copyto(source, block)
-        self.rig.chain.process(source, result)
-        left = len(self._fade) - self._fade_at
+        if self.relay is None:
+            self._chains(source, result)
+        else:
+            late = not self.relay.exchange(source, result)
+        left = len(self._fade_in) - self._fade_in_at
         if left > 0:
-            part = min(left, count)
-            np.multiply(result[:part, 0], self._fade[self._fade_at : self._fade_at + part], out=result[:part, 0])
-            self._fade_at += part
+            part, at = min(left, count), self._fade_in_at
+            np.multiply(result[:part, 0], self._fade_in[at : at + part], out=result[:part, 0])
+            self._fade_in_at += part
         out[:] = result
-        telemetry = self.rig.telemetry
+        self.shared.keep(source[:, 0], result[:, 0])
+        telemetry = self.telemetry
         telemetry.raise_level("input_peak", _peak(source))
         telemetry.raise_level("output_peak", _peak(result))
         telemetry.set_level("input_power", float(np.dot(source[:, 0], source[:, 0])) / count)
         telemetry.set_level("output_power", float(np.dot(result[:, 0], result[:, 0])) / count)
+        return late
+
+    def _chains(self, source: Float32, result: Float32) -> None:
+        """The rig that plays, and the one that takes over from it. Audio thread, or the relay's."""
+        if self._offered is not None:
+            (self._incoming, position), self._offered = self._offered, None
+            self._switched = 0
+            self._catch_up(self._incoming, position)
+            # What both have heard, it has heard twice by now.
+            self._incoming.chain.adopt(self.rig.chain, 0)
+        self.rig.chain.process(source, result)
+        self._position += len(source)
+        if self._incoming is not None:
+            self._succeed(self._incoming, source, result)
+
+    def _catch_up(self, rig: Rig, position: int) -> None:
+        """Play the last blocks before this one to a rig."""
+        step = self.device.block or len(self._caught)
+        while position < self._position:
+            block = self._caught[: min(step, self._position - position)]
+            _read(self.shared.dry, position, block)
+            rig.chain.process(block, self._other[: len(block)])
+            position += len(block)
+
+    def _succeed(self, rig: Rig, source: Float32, result: Float32) -> None:
+        """Play the incoming rig, too, and fade: across where both are equally late, else out and in."""
+        count, at, length = len(source), self._switched, self._switch_length
+        other = self._other[:count]
+        rig.chain.process(source, other)
+        if self._seamless:
+            np.subtract(other, result, out=other)
+            np.multiply(other, self._switch[at : at + count, None], out=other)
+            np.add(result, other, out=result)
+            done = at + count >= length
+        else:
+            gone, come = self._caught[:count, 0], self._switch
+            np.subtract(np.float32(1.0), come[at : at + count] if at < length else np.float32(1.0), out=gone)
+            np.multiply(result, gone[:, None], out=result)
+            begin = at - length
+            if begin + count > 0:
+                first = max(0, -begin)
+                ramp = come[begin + first : begin + count]
+                np.multiply(other[first:], ramp[:, None], out=other[first:])
+                np.add(result[first:], other[first:], out=result[first:])
+            done = begin + count >= length
+        self._switched += count
+        if done:
+            self._outgoing, self.rig, self._incoming = self.rig, rig, None
 
     def _watch(self, late: bool) -> None:
         if late:
-            self.rig.telemetry.add("late")
+            self.telemetry.add("late")
             self._late_in_window += 1
         self._window_left -= 1
         if self._late_in_window >= LATE_LIMIT:
@@ -146,6 +268,22 @@ class Host:
 def _peak(block: Float32) -> float:
     highest, lowest = float(block.max()), float(block.min())
     return max(highest, -lowest)
+
+
+def _rise(length: int, beyond: int) -> Float32:
+    """Rise [length + beyond] from 0 to 1 within length samples, at least one."""
+    length = max(1, length)
+    ramp = 0.5 - 0.5 * np.cos(np.pi * np.minimum(np.arange(1, length + beyond + 1), length) / length)
+    return ramp.astype(np.float32)
+
+
+def _read(ring: Float32, position: int, block: Float32) -> None:
+    """Copy frames from a number on out of a ring [RING_FRAMES] into block [frames, 1]."""
+    at, count = position % RING_FRAMES, len(block)
+    first = min(count, RING_FRAMES - at)
+    np.copyto(block[:first, 0], ring[at : at + first])
+    if first < count:
+        np.copyto(block[first:, 0], ring[: count - first])
 
 
 def check_rate(sample_rate: float) -> float:

@@ -1,9 +1,10 @@
 """A distilled model: one self-contained .onnx file, opened only after everything about it has been checked."""
 
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from .spec import AMOUNT, METADATA_KEY, OPSET, PRECISIONS, SAMPLE_RATES, ModelSp
 from .stft import DEFAULT_SIZES, SMALL_SIZES, StftSizes
 
 Float32 = npt.NDArray[np.float32]
+Kept = TypeVar("Kept")
 
 MAX_BYTES = 64 * 2**20
 ALLOWED_OPS = frozenset(
@@ -84,6 +86,7 @@ class Model:
         runtime = _runtime()
         self.path, self.spec = path, spec
         self.notices: list[str] = []
+        self._remembered: dict[Hashable, Any] = {}
         self.provider = self._choose(runtime, provider)
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -111,6 +114,12 @@ class Model:
             return "cpu"
         return provider
 
+    def remember(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
+        """What depends on the file alone, and on what key names: made once, shared, not to be changed."""
+        if key not in self._remembered:
+            self._remembered[key] = make()
+        return cast(Kept, self._remembered[key])
+
     @property
     def sizes(self) -> StftSizes:
         return StftSizes(self.spec.sizes.analysis, self.spec.sizes.synthesis, self.spec.sizes.hop)
@@ -126,7 +135,12 @@ class Model:
 
         silence: features [features] of an input that has never sounded; zeros if left out.
         """
-        return ModelStream(self._session, self.spec, channels, frame_counts, silence)
+        stream = ModelStream(self._session, self.spec, channels, frame_counts)
+        still = np.float32(0.0) if silence is None else silence
+        for frames in frame_counts:
+            self.remember(("warm", channels, frames), functools.partial(stream.warm_up, frames))
+        stream.settle(self.remember(("settled", channels, still.tobytes()), functools.partial(stream.settled, still)))
+        return stream
 
     def check_golden(self) -> None:
         """Answer the golden pair; DuendeError if the installation or the file is not sound."""
@@ -172,9 +186,7 @@ class ModelStream:
     style [styles] and amount [1] are read at each run; amount is heard by graphs that were trained with it alone.
     """
 
-    def __init__(
-        self, session: Any, spec: ModelSpec, channels: int, frame_counts: Sequence[int], silence: Float32 | None
-    ) -> None:
+    def __init__(self, session: Any, spec: ModelSpec, channels: int, frame_counts: Sequence[int]) -> None:
         runtime = _runtime()
         self._session, self._spec = session, spec
         self.style = np.zeros(len(spec.styles), dtype=np.float32)
@@ -211,10 +223,11 @@ class ModelStream:
                     binding.bind_ortvalue_output(f"{state.name}_next", bound_states[1 - turn][index])
                 self._bindings[frames].append(binding)
         self._turn = 0
-        self._settled = [array.copy() for array in self._states[0]]
+        self._settled: Sequence[Float32] = [array.copy() for array in self._states[0]]
         self._options = runtime.RunOptions()
         self._options.log_severity_level = 4
-        self._settle(0.0 if silence is None else silence)
+        # Its default; ONNX Runtime's Python side asks for it before every run, and is slow to learn that it is not set.
+        self._options.add_run_config_entry("gpu_graph_id", "0")
 
     def run(self, frames: int) -> None:
         """Advance by features[frames]; the answer is in ratios[frames] and dynamics[frames]."""
@@ -227,13 +240,22 @@ class ModelStream:
             for array, settled in zip(turn, self._settled, strict=True):
                 np.copyto(array, settled)
 
-    def _settle(self, silence: Float32 | float) -> None:
-        """Run every bound size, so that no first run falls into the music, and until silence has filled all memory."""
-        for frames in self._bindings:
-            self.features[frames][:] = silence
-            for _ in range(2 + self._spec.receptive_field_frames // frames):
-                self.run(frames)
-        self._settled = [array.copy() for array in self._states[self._turn]]
+    def warm_up(self, frames: int) -> None:
+        """Run one of the bound sizes, so that no first run falls into the music."""
+        for _ in range(2):
+            self.run(frames)
+
+    def settled(self, silence: Float32 | np.float32) -> list[Float32]:
+        """The states that silence [features] leaves once it has filled all memory."""
+        frames = max(self._bindings)
+        self.features[frames][:] = silence
+        for _ in range(2 + self._spec.receptive_field_frames // frames):
+            self.run(frames)
+        return [array.copy() for array in self._states[self._turn]]
+
+    def settle(self, states: Sequence[Float32]) -> None:
+        """Begin, now and after each `reset`, from these states."""
+        self._settled = list(states)
         self.reset()
 
 

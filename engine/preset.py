@@ -1,5 +1,6 @@
 """From a preset to a chain that is ready to play."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -28,13 +29,19 @@ class Rig:
     notices: list[str]
 
 
+@functools.cache
+def _keep_to_one_thread() -> None:
+    # Once: what finds the thread pools leaves garbage behind each time.
+    threadpool_limits(1, user_api="blas")
+
+
 def build_rig(processors: list[tuple[str, Processor]], shared: SharedState | None = None, page: int = 0) -> Rig:
     """A chain of named processors around a page of shared state, whose values it keeps if it has any; not prepared.
 
     From here on the arithmetic of this process stays on the thread that asks for it: a pool would compete with the
     audio callback.
     """
-    threadpool_limits(1, user_api="blas")
+    _keep_to_one_thread()
     shared = SharedState() if shared is None else shared
     bank, telemetry = ParameterBank(shared.pages[page], keep=not shared.fresh), Telemetry(shared)
     return Rig(shared, bank, telemetry, Chain(bank, telemetry, processors), [])

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from .body import TAPS, Body
+from .body import TAPS, Body, BodyTables, body_tables
 from .convolver import Convolver
 from .excitation import Excitations
 from .mixer import GainLaw, Observer, expected_shapes, mixer_bands
@@ -43,10 +43,13 @@ class SpectralProcessor:
         self._law = GainLaw(bands, sizes, count, channels, largest)
         self._synthesis = Synthesis(sizes, channels, largest)
         self._stream = self.model.start(channels, self._frame_counts, self._observer.silence())
-        curves = [self.model.body(one) for one in np.eye(len(model.styles), dtype=np.float32)]
-        self._body = Body(
-            np.stack(curves), model.body_top_hz, spec.sample_rate, sizes.hop, bands.pooling, sizes.analysis
-        )
+
+        def tables() -> BodyTables:
+            curves = [self.model.body(one) for one in np.eye(len(model.styles), dtype=np.float32)]
+            pooling, rate = bands.pooling, spec.sample_rate
+            return body_tables(np.stack(curves), model.body_top_hz, rate, sizes.hop, pooling, sizes.analysis)
+
+        self._body = Body(self.model.remember(("body", spec.sample_rate), tables))
         self._style = np.full(len(model.styles), np.nan, dtype=np.float32)
         self._amount = -1.0
         self._settle()

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 from scipy import signal
 
-from duende.engine.body import AMOUNT_STEPS, TAPS, Body, minimum_phase
+from duende.engine.body import AMOUNT_STEPS, TAPS, Body, body_tables, minimum_phase
 from duende.engine.convolver import Convolver
 from duende.engine.excitation import pre_emphasis
 from duende.engine.mixer import mixer_bands
@@ -27,7 +27,7 @@ def curves() -> Float64:
 
 
 def make_body() -> Body:
-    return Body(curves(), 24000.0, RATE, 128, BANDS.pooling, DEFAULT_SIZES.analysis)
+    return Body(body_tables(curves(), 24000.0, RATE, 128, BANDS.pooling, DEFAULT_SIZES.analysis))
 
 
 def impulse_response(body: Body) -> Float64:
@@ -71,7 +71,9 @@ def test_amount_1_has_the_magnitude_of_the_style(style: int) -> None:
 
 @pytest.mark.parametrize("rate", [44100.0, 48000.0])
 def test_the_curve_stays_at_its_frequencies_at_other_rates(rate: float) -> None:
-    body = Body(curves(), 24000.0, rate, 128, mixer_bands(DEFAULT_SIZES, rate).pooling, DEFAULT_SIZES.analysis)
+    body = Body(
+        body_tables(curves(), 24000.0, rate, 128, mixer_bands(DEFAULT_SIZES, rate).pooling, DEFAULT_SIZES.analysis)
+    )
     body.set(np.array([0.0, 1.0], dtype=np.float32), 1.0)
     response = impulse_response(body)
     got = np.log(np.abs(signal.freqz(response, worN=HERTZ[:-20], fs=rate)[1]))

@@ -8,7 +8,7 @@ import pytest
 from scipy import signal
 
 from duende import DuendeError
-from duende.engine.body import TAPS, Body
+from duende.engine.body import TAPS, Body, body_tables
 from duende.engine.convolver import Convolver
 from duende.engine.excitation import Excitations
 from duende.engine.mixer import GainLaw, Observer, expected_shapes, mixer_bands
@@ -125,7 +125,9 @@ def test_it_is_the_sum_of_its_parts(models: dict[StftSizes, Model], rng: np.rand
     stream.run(frames)
     dynamics = stream.dynamics[frames]
     style = np.ones(1, dtype=np.float32)
-    body = Body(model.body(style), model.spec.body_top_hz, 48000.0, sizes.hop, bands.pooling, sizes.analysis)
+    body = Body(
+        body_tables(model.body(style), model.spec.body_top_hz, 48000.0, sizes.hop, bands.pooling, sizes.analysis)
+    )
     body.set(style, 1.0)
     spectra = np.zeros((1, frames, sizes.bins), dtype=np.complex64)
     law = GainLaw(bands, sizes, count, 1, frames)

@@ -1,0 +1,252 @@
+"""Switching rigs while they play: warm, without a jump in level, without garbage; and the relay that plays behind."""
+
+import gc
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from duende import DuendeError
+from duende.engine.device import ArrayDevice
+from duende.engine.host import SWITCH_S, Host
+from duende.engine.model import Model
+from duende.engine.preset import Rig, build_rig, processor_for
+from duende.engine.relay import Relay
+from duende.engine.shared import PAGES, SharedState
+from models import tiny_model, tiny_texture, tiny_weights
+from processors import Delay, Gain
+from signals import noise, picked_notes, snr_db, tone
+
+Float32 = npt.NDArray[np.float32]
+
+RATE, BLOCK = 48000.0, 128
+
+
+def rig_on(page: int, shared: SharedState, *models: Model) -> Rig:
+    """A rig of these models on a page of shared state that has all defaults."""
+    rig = build_rig([(f"p{n}", processor_for(model)) for n, model in enumerate(models)], shared, page)
+    for row in rig.bank.table.rows():
+        rig.bank.set(row.name, row.default)
+    return rig
+
+
+def host_of(rig: Rig, block: int = BLOCK, safety: int = 0) -> Host:
+    """A host that does not mind how long this machine takes."""
+    host = Host(rig, ArrayDevice(np.zeros((block, 1), dtype=np.float32), RATE, block), safety)
+    host._watch = lambda late: None  # type: ignore[method-assign]
+    return host
+
+
+def play(host: Host, samples: Float32, block: int = BLOCK, between: Callable[[int], None] | None = None) -> Float32:
+    """What samples [n] become, in blocks; `between` is called with the number of each block before it is played."""
+    out = np.zeros((block, 1), dtype=np.float32)
+    heard = []
+    for number in range(len(samples) // block):
+        if between is not None:
+            between(number)
+        host.callback(samples[number * block : (number + 1) * block, None], out, False, False)
+        heard.append(out[:, 0].copy())
+    return np.concatenate(heard)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return tiny_model(tmp_path_factory.mktemp("switch"), tiny_weights())
+
+
+@pytest.mark.parametrize("block", [64, 128, 480])
+def test_a_rig_replaced_by_itself_is_not_heard(model: Model, block: int) -> None:
+    samples = picked_notes(4.0)
+    wanted = play(host_of(rig_on(0, SharedState(), model), block), samples, block)
+    shared = SharedState()
+    host = host_of(rig_on(0, shared, model), block)
+    switches = []
+
+    def switch(number: int) -> None:
+        if number and number % (48000 // block) == 0:
+            switches.append(host.switch(rig_on((len(switches) + 1) % PAGES, shared, model)))
+
+    got = play(host, samples, block, switch)
+    assert switches == [True] * 3
+    assert not host.switching
+    assert snr_db(wanted, got) > 40.0
+    frame = 2400
+    levels = [
+        10.0 * np.log10(np.mean(part[: len(part) // frame * frame].reshape(-1, frame).astype(np.float64) ** 2, axis=1))
+        for part in (wanted, got)
+    ]
+    assert np.abs(levels[0] - levels[1]).max() < 0.1
+
+
+def test_rigs_of_other_delay_fade_out_and_in(model: Model) -> None:
+    """The same sound is never heard twice: where one is heard, the other is not."""
+    shared = SharedState()
+    host = host_of(rig_on(0, shared, model))
+    slower = rig_on(1, shared, model, model)
+    seamless = []
+    samples = tone(220.0, 48000, level_dbfs=-12.0)
+    heard = play(host, samples, between=lambda n: seamless.append(host.switch(slower)) if n == 200 else None)
+    assert seamless == [False]
+    assert host.rig is slower
+    middle = round(200 * BLOCK + SWITCH_S * RATE)
+    assert np.abs(heard[middle - 16 : middle + 16]).max() < 0.02 * np.abs(heard[:20000]).max()
+    assert np.abs(heard[-4000:]).max() > 0.05
+
+
+def test_styles_and_textures_follow_each_other(model: Model, tmp_path: Path) -> None:
+    shared = SharedState()
+    host = host_of(rig_on(0, shared, model))
+    texture = rig_on(1, shared, tiny_texture(tmp_path))
+    heard = play(host, picked_notes(1.0), between=lambda n: host.switch(texture) and None if n == 100 else None)
+    assert host.rig is texture
+    assert np.isfinite(heard).all()
+    assert host.telemetry.count("faults") == host.telemetry.count("failed") == 0
+
+
+def test_one_switch_at_a_time_and_the_old_rig_comes_back_once(model: Model) -> None:
+    shared = SharedState()
+    host = host_of(rig_on(0, shared, model))
+    first = host.rig
+    play(host, picked_notes(0.2))
+    host.switch(rig_on(1, shared, model))
+    with pytest.raises(DuendeError, match="still going on"):
+        host.switch(rig_on(2, shared, model))
+    assert host.collect() is None
+    play(host, picked_notes(0.2))
+    assert host.collect() is first
+    assert host.collect() is None
+
+
+def test_switching_leaves_nothing_for_the_garbage_collector(model: Model) -> None:
+    shared = SharedState()
+    host = host_of(rig_on(0, shared, model))
+    silence = np.zeros(2 * BLOCK + round(2 * SWITCH_S * RATE), dtype=np.float32)
+    gc.collect()
+    gc.disable()
+    try:
+        for turn in range(1, 40):
+            host.switch(rig_on(turn % PAGES, shared, model))
+            play(host, silence)
+            assert host.collect() is not None
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def test_old_parameters_stay_with_the_sound_that_fades(model: Model) -> None:
+    shared = SharedState()
+    host = host_of(rig_on(0, shared, model))
+    loud = rig_on(1, shared, model)
+    samples = noise(np.random.default_rng(2), 96000, level_dbfs=-30.0)
+
+    def switch(number: int) -> None:
+        if number == 400:
+            host.switch(loud)
+            loud.bank.set("output/gain", 12.0)
+
+    heard = play(host, samples, between=switch)
+    assert np.std(heard[-9600:]) > 2.0 * np.std(heard[400 * BLOCK - 9600 : 400 * BLOCK])
+    assert host.telemetry.count("failed") == 0
+
+
+# -- the relay ---------------------------------------------------------------------------------------------------------
+
+
+class Worker:
+    """Work that waits until it is allowed, block by block, and says when it is done."""
+
+    def __init__(self) -> None:
+        self.allowed = threading.Semaphore(0)
+        self.done = threading.Semaphore(0)
+
+    def __call__(self, block: Float32, out: Float32) -> None:
+        assert self.allowed.acquire(timeout=10.0)
+        np.multiply(block, np.float32(0.5), out=out)
+        self.done.release()
+
+
+def exchange(relay: Relay, block: Float32) -> tuple[Float32, bool]:
+    out = np.zeros_like(block)
+    return out, relay.exchange(block, out)
+
+
+def test_a_relay_gives_every_result_a_fixed_time_later() -> None:
+    worker = Worker()
+    relay = Relay(worker, 64, 2, 0)
+    relay.start()
+    samples = noise(np.random.default_rng(1), 64 * 40)[:, None]
+    heard = []
+    for number in range(40):
+        out, on_time = exchange(relay, samples[64 * number : 64 * (number + 1)])
+        assert on_time
+        heard.append(out)
+        worker.allowed.release()
+        assert worker.done.acquire(timeout=10.0)
+        _settle(relay, number)
+    relay.stop()
+    assert np.array_equal(np.concatenate(heard)[2 * 64 + 640 :], 0.5 * samples[640 : -2 * 64])
+
+
+def test_what_comes_late_is_the_dry_sound_and_is_dropped() -> None:
+    worker = Worker()
+    relay = Relay(worker, 64, 1, 0)
+    relay.start()
+    samples = np.ones((64 * 60, 1), dtype=np.float32)
+    heard, times = [], []
+    for number in range(60):
+        out, on_time = exchange(relay, samples[64 * number : 64 * (number + 1)])
+        heard.append(out[:, 0].copy())
+        times.append(on_time)
+        if not 20 <= number < 23:
+            worker.allowed.release(4 if number == 23 else 1)
+            assert worker.done.acquire(timeout=10.0)
+            _settle(relay, number) if number < 20 or number > 30 else None
+    worker.allowed.release(100)
+    relay.stop()
+    sound = np.concatenate(heard)
+    assert not all(times[20:26])
+    assert all(times[:20])
+    assert all(times[40:])
+    assert np.abs(np.diff(sound[64 * 12 :])).max() < 0.02, "no jump between wet (0.5) and dry (1.0)"
+    assert sound.max() <= 1.0 + 1e-6
+
+
+def _settle(relay: Relay, number: int) -> None:
+    """Until the worker has put its result down, which it does after it said that it was done."""
+    holds = relay._holds
+    for _ in range(10000):
+        if holds[number % len(holds)] == number:
+            return
+        threading.Event().wait(0.0005)
+    raise AssertionError(f"block {number} was not put down")
+
+
+def test_a_relay_says_what_it_needs() -> None:
+    with pytest.raises(DuendeError, match="fixed size: give --block"):
+        Relay(Worker(), None, 1, 0)
+    with pytest.raises(DuendeError, match="--safety 99: choose 1 to 16"):
+        Relay(Worker(), 64, 99, 0)
+
+
+def test_a_host_with_safety_is_later_by_so_many_blocks_and_alike() -> None:
+    samples = noise(np.random.default_rng(3), 64 * 200)
+    shared = SharedState()
+    rig = build_rig([("gain", Gain()), ("delay", Delay(100))], shared)
+    plain = play(host_of(build_rig([("gain", Gain()), ("delay", Delay(100))])), samples, 128)
+    host = host_of(rig, 128, safety=3)
+    assert host.relay is not None
+    host.relay.start()
+
+    def wait(number: int) -> None:
+        if number:
+            assert host.relay is not None
+            _settle(host.relay, number - 1)
+
+    got = play(host, samples, 128, wait)
+    host.relay.stop()
+    assert host.latency().safety_ms == pytest.approx(8.0)
+    later = 3 * 128
+    assert np.abs(got[later + 4800 :] - plain[4800 : len(plain) - later]).max() < 1e-5

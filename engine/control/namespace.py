@@ -11,6 +11,9 @@ from ..params import Parameter
 PREFIX = "/duende"
 NORMALIZED = "/normalized"
 
+IMPULSES = ([None], [math.inf])
+"""OSC's N and I, which OSCQuery clients send where nothing is to be said."""
+
 Value = bool | int | float | str | bytes | None
 Values = Sequence[Value]
 Answer = Values | Awaitable[Values | None] | None
@@ -68,6 +71,8 @@ class Node:
 
     def check(self, arguments: Values) -> list[Value]:
         """Arguments as `write` takes them; RefusedError (code "type" or "range") says what was wrong."""
+        if not self.types and list(arguments) in IMPULSES:
+            return []
         numeric = bool(arguments) and isinstance(arguments[0], bool | int | float)
         types = self.overload if self.overload and numeric else self.types
         least = len(types) - self.optional

@@ -107,7 +107,8 @@ def test_channels_open_together() -> None:
 def swell(frames: int) -> Float32:
     """A tone of 100 Hz that rises from -80 to -6 dBFS and falls back again."""
     level = -43.0 - 37.0 * np.cos(2.0 * np.pi * np.arange(frames) / frames)
-    return (10.0 ** (level / 20.0) * np.sin(2.0 * np.pi * 100.0 * np.arange(frames) / RATE)).astype(np.float32)
+    wave = np.sin(2.0 * np.pi * 100.0 * np.arange(frames) / RATE)
+    return np.asarray(10.0 ** (level / 20.0) * wave, dtype=np.float32)
 
 
 def above_5_khz_dbfs(samples: Float32) -> float:

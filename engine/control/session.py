@@ -61,7 +61,8 @@ class Session:
 
     shared:  the parameters' targets; control writes, the engine reads.
     memory:  file in which the show's state outlives control; None keeps it in this process only.
-    changed: told the names of parameters whose target is another now, and structured: that the slots are others.
+    changed: told the names of parameters whose target is another now, and structured: that the
+             preset or its slots are others.
     """
 
     shared: SharedState
@@ -192,6 +193,8 @@ class Session:
         entry = self.library.save(name, preset, missing, force=True)
         self.state.preset = name
         self._keep()
+        for listener in self.structured:
+            listener()
         return entry
 
     def _description(self, name: str) -> Preset:

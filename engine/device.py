@@ -1,5 +1,6 @@
 """Where audio comes from and goes to: a sound device through PortAudio, or an array that drives the same path."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -172,6 +173,37 @@ class SoundDevice:
         if self._callback is not None:
             column = source[:, self._column : self._column + 1]
             self._callback(column, out, bool(flags.input_overflow), bool(flags.output_underflow))
+
+
+class ClockDevice:
+    """Silence at the pace of the clock, and nowhere to play to: keeps a show alive while its device is away."""
+
+    latency_ms: float | None = 0.0
+
+    def __init__(self, sample_rate: float = 48000.0, block: int = 256) -> None:
+        self.sample_rate, self.max_block = sample_rate, block
+        self.block: int | None = block
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, callback: Callback) -> None:
+        self._thread = threading.Thread(target=self._tick, args=(callback,), name="clock", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join(1.0)
+
+    @property
+    def running(self) -> bool:
+        return not self._stopped.is_set()
+
+    def _tick(self, callback: Callback) -> None:
+        silence = np.zeros((self.max_block, 1), dtype=np.float32)
+        out = np.zeros((self.max_block, 2), dtype=np.float32)
+        while not self._stopped.wait(self.max_block / self.sample_rate):
+            callback(silence, out, False, False)
 
 
 class ArrayDevice:

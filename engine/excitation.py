@@ -22,7 +22,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
-from scipy import signal
 
 from .. import DuendeError
 from .filterbank import FilterBank
@@ -57,6 +56,9 @@ def band_filters(sample_rate: float) -> list[Float64]:
 
     Neighbours have opposite polarity, so that they add up where they cross.
     """
+    # Takes longer to import than all else; styles that only filter and add noise do without it.
+    from scipy import signal
+
     rate = OVERSAMPLING * sample_rate
     anti_image = signal.ellip(4, 0.1, 70.0, 7000.0, fs=rate, output="sos")
     filters = []
@@ -69,6 +71,8 @@ def band_filters(sample_rate: float) -> list[Float64]:
 
 def decimator(sample_rate: float) -> Float64:
     """Minimum-phase low-pass [DECIMATOR_TAPS] at twice sample_rate: passes 18 kHz, stops what folds below it."""
+    from scipy import signal
+
     linear = signal.firwin(
         2 * DECIMATOR_TAPS - 1, sample_rate / 2.0, window=("kaiser", 14.0), fs=OVERSAMPLING * sample_rate
     )

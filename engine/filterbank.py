@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import signal
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -17,6 +16,8 @@ Float64 = npt.NDArray[np.float64]
 
 def _modal(sos: Float64) -> tuple[Float64, Float64, Float64, float]:
     """Real modal state space (A, B, C, D) of a filter whose poles are simple and complex or real."""
+    from scipy import signal  # as in `excitation.band_filters`
+
     zeros, poles, gain = signal.sos2zpk(sos)
     order = len(poles)
     numerator = gain * np.poly(zeros)

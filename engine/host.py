@@ -12,6 +12,7 @@ from .. import DuendeError
 from .denormals import flush_denormals
 from .device import Device
 from .preset import Rig
+from .realtime import raise_priority
 from .relay import Relay
 from .shared import RING_FRAMES
 from .spec import SAMPLE_RATES
@@ -57,9 +58,10 @@ class Host:
     dry signal plays for two seconds and the styles are tried again. `switch` fades to another rig while it plays.
 
     safety: blocks of constant extra delay in exchange for a thread of its own for the rigs (`Relay`); 0: none.
+    priority: real-time priority that the audio thread asks for; `notice` says where that was not allowed.
     """
 
-    def __init__(self, rig: Rig, device: Device, safety: int = 0) -> None:
+    def __init__(self, rig: Rig, device: Device, safety: int = 0, priority: int | None = None) -> None:
         self.rig, self.device = rig, device
         self.shared, self.telemetry = rig.shared, rig.telemetry
         rate, most = device.sample_rate, device.max_block
@@ -80,6 +82,7 @@ class Host:
         self._position = self._began = self.shared.written
         self._us_per_frame = 1e6 / rate
         self._ready = False
+        self._priority, self.notice = priority, ""
         self._late_in_window = 0
         self._window_left = LATE_WINDOW
         self._warm_up()
@@ -167,6 +170,8 @@ class Host:
         try:
             if not self._ready:
                 telemetry.add("flush_to_zero", int(flush_denormals()))
+                if self._priority is not None:
+                    self.notice = raise_priority(self._priority) or ""
                 self._ready = True
             late = self._play(block, out)
         except Exception:  # noqa: BLE001  the show goes on: silence for this block, counted and visible

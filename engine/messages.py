@@ -82,7 +82,9 @@ class Notice(msgspec.Struct, frozen=True, tag="notice"):
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
-    """From the parent: end; from control: end the whole program."""
+    """From the parent: end. From control: end the whole program; text says why where something went wrong."""
+
+    text: str = ""
 
 
 Message = Play | Preload | Played | Done | Refused | Opened | Lost | Notice | Stop

@@ -1,1 +1,214 @@
 """The engine process: a device, the host on it, and the orders that come through a pipe."""
+
+import contextlib
+import gc
+import os
+import queue
+import shutil
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+
+from .. import DuendeError
+from .device import ClockDevice, Device, SoundDevice, choose_device, list_devices, refuse_feedback
+from .host import Host, check_rate
+from .messages import Done, Lost, Message, Notice, Opened, Play, Played, Preload, Refused, Stop
+from .model import Model, open_model
+from .preset import Rig, build_rig, processor_for
+from .realtime import pin, yield_quickly
+from .shared import ENGINE_BEAT, map_state
+from .wire import Wire
+
+BEAT_S = 0.05
+SWITCH_TIMEOUT_S = 3.0
+OPEN_MODELS = 32
+STOP_S = 0.3
+LOST = 4
+
+
+class EngineSetup(msgspec.Struct, frozen=True):
+    """How to run. state: the shared state's file, whose folder is removed when the parent dies.
+
+    source, sink, in_channel, rate, block, allow_feedback: as for `duende live`. silent: play to a clock instead.
+    safety: blocks of extra delay. priority: of the audio thread, None: as it comes. cores: to stay on; none: any.
+    """
+
+    state: str
+    source: str | None = None
+    sink: str | None = None
+    in_channel: int = 1
+    rate: float | None = None
+    block: int = 128
+    provider: str = "cpu"
+    allow_feedback: bool = False
+    silent: bool = False
+    safety: int = 0
+    priority: int | None = 70
+    cores: list[int] = []
+
+
+class Player:
+    """Carries out orders one after the other. The device opens with the first `Play`: until then it is a spare."""
+
+    def __init__(self, setup: EngineSetup, wire: Wire) -> None:
+        self._setup, self._wire = setup, wire
+        self._shared = map_state(Path(setup.state))
+        self._host: Host | None = None
+        self._models: dict[tuple[str, int], Model] = {}
+        self._told = ""
+
+    def run(self, inbox: "queue.SimpleQueue[Message | None]") -> int:
+        """Until the parent says so or is gone (0), or the device is (LOST)."""
+        while True:
+            try:
+                message = inbox.get(timeout=BEAT_S)
+            except queue.Empty:
+                pass
+            else:
+                if message is None:
+                    # The parent is dead: nobody else is left to clean up.
+                    shutil.rmtree(Path(self._setup.state).parent, ignore_errors=True)
+                    return 0
+                if isinstance(message, Stop):
+                    return 0
+                if not self._carry_out(message):
+                    return LOST
+            self._shared.header[ENGINE_BEAT] += 1
+            if self._host is not None and not self._watch(self._host):
+                return LOST
+
+    def stop(self) -> None:
+        """Stop the sound, but do not wait for a device that hangs."""
+        if self._host is not None:
+            thread = threading.Thread(target=self._host.device.stop, daemon=True)
+            thread.start()
+            thread.join(STOP_S)
+
+    def _carry_out(self, message: Message) -> bool:
+        """False where the device cannot be had."""
+        try:
+            if isinstance(message, Preload):
+                for path in message.paths:
+                    self._warm(self._model(path))
+                self._wire.send(Done(message.request))
+            elif isinstance(message, Play):
+                return self._play(message)
+        except DuendeError as error:
+            assert isinstance(message, Play | Preload)
+            self._wire.send(Refused(message.request, str(error)))
+        return True
+
+    def _play(self, order: Play) -> bool:
+        started = time.perf_counter()
+        models = [self._model(slot.path) for slot in order.slots]
+        named = [(slot.name, processor_for(model)) for slot, model in zip(order.slots, models, strict=True)]
+        rig = build_rig([*named], self._shared, order.page)
+        seamless = True
+        if self._host is None:
+            try:
+                self._open(rig)
+            except DuendeError as error:
+                self._wire.send(Lost(str(error)))
+                return False
+        else:
+            seamless = self._host.switch(rig)
+            until = time.perf_counter() + SWITCH_TIMEOUT_S
+            while self._host.switching and time.perf_counter() < until:
+                time.sleep(0.002)
+            self._host.collect()
+        latency = rig.chain.latency
+        self._wire.send(
+            Played(
+                order.request,
+                order.page,
+                latency.reblocking,
+                [samples for _, samples in latency.slots],
+                seamless,
+                time.perf_counter() - started,
+                [notice for model in models for notice in model.notices],
+            )
+        )
+        return True
+
+    def _open(self, rig: Rig) -> None:
+        setup = self._setup
+        device, name = self._device()
+        host = Host(rig, device, setup.safety, setup.priority)
+        host.start()
+        gc.disable()
+        self._host = host
+        self._wire.send(
+            Opened(name, device.sample_rate, device.block or 0, device.latency_ms, setup.silent, rig.notices)
+        )
+
+    def _device(self) -> tuple[Device, str]:
+        setup = self._setup
+        if setup.silent:
+            return ClockDevice(setup.rate or 48000.0, max(64, setup.block)), "no device"
+        devices = list_devices()
+        source = choose_device(devices, setup.source, "input")
+        sink = choose_device(devices, setup.sink or setup.source, "output")
+        if not setup.allow_feedback:
+            refuse_feedback(source, sink)
+        rate = check_rate(setup.rate or source.sample_rate)
+        device = SoundDevice(source, sink, setup.in_channel, rate, setup.block)
+        return device, f"{source.name} channel {setup.in_channel} to {sink.name}"
+
+    def _watch(self, host: Host) -> bool:
+        """False where the device is gone."""
+        if host.notice and host.notice != self._told:
+            self._told = host.notice
+            self._wire.send(Notice(host.notice))
+        if not host.device.running:
+            self._wire.send(Lost("the device stopped delivering: was it unplugged, or its server ended?"))
+            return False
+        return True
+
+    def _model(self, path: str) -> Model:
+        try:
+            key = (path, Path(path).stat().st_mtime_ns)
+        except OSError as error:
+            raise DuendeError(f"cannot read the model {Path(path).name}: {error.strerror or error}") from error
+        if key not in self._models:
+            while len(self._models) >= OPEN_MODELS:
+                del self._models[next(iter(self._models))]
+            self._models[key] = open_model(path, self._setup.provider)
+        return self._models[key]
+
+    def _warm(self, model: Model) -> None:
+        """Do once what a model's first rig would have to wait for."""
+        host, setup = self._host, self._setup
+        rate = host.device.sample_rate if host is not None else setup.rate or model.spec.sample_rate
+        most = host.device.max_block if host is not None else setup.block or 1024
+        rig = build_rig([(model.spec.name, processor_for(model))])
+        rig.chain.prepare(rate, None, max(most, 1024))
+
+
+def main() -> None:
+    """Run the engine on a setup in JSON (first argument), with the parent on standard input and output."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    setup = msgspec.json.decode(sys.argv[1], type=EngineSetup)
+    source, sink = os.dup(0), os.dup(1)
+    # What libraries print must not get between the messages.
+    os.dup2(2, 1)
+    inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+    wire = Wire(source, sink, inbox.put)
+    yield_quickly()
+    if setup.cores and (notice := pin(setup.cores)) is not None:
+        wire.send(Notice(notice))
+    player = Player(setup, wire)
+    wire.start()
+    code = 1
+    with contextlib.suppress(KeyboardInterrupt):
+        code = player.run(inbox)
+    player.stop()
+    # PortAudio waits for a dead server when Python ends.
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

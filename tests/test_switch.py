@@ -63,7 +63,7 @@ def test_a_rig_replaced_by_itself_is_not_heard(model: Model, block: int) -> None
     wanted = play(host_of(rig_on(0, SharedState(), model), block), samples, block)
     shared = SharedState()
     host = host_of(rig_on(0, shared, model), block)
-    switches = []
+    switches: list[bool] = []
 
     def switch(number: int) -> None:
         if number and number % (48000 // block) == 0:
@@ -100,7 +100,12 @@ def test_styles_and_textures_follow_each_other(model: Model, tmp_path: Path) -> 
     shared = SharedState()
     host = host_of(rig_on(0, shared, model))
     texture = rig_on(1, shared, tiny_texture(tmp_path))
-    heard = play(host, picked_notes(1.0), between=lambda n: host.switch(texture) and None if n == 100 else None)
+
+    def switch(number: int) -> None:
+        if number == 100:
+            host.switch(texture)
+
+    heard = play(host, picked_notes(1.0), between=switch)
     assert host.rig is texture
     assert np.isfinite(heard).all()
     assert host.telemetry.count("faults") == host.telemetry.count("failed") == 0

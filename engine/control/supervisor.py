@@ -1,0 +1,425 @@
+"""The parent: starts engine, spare engine and control, watches over them, and puts the sound back when it stops."""
+
+import contextlib
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from ..messages import Done, Lost, Message, Notice, Opened, Play, Played, Preload, Refused, SlotPlan, Stop
+from ..player import EngineSetup
+from ..shared import CONTROL_BEAT, map_state
+from ..telemetry import Telemetry
+from ..wire import Wire
+
+ENGINE, CONTROL = "duende.engine.player", "duende.engine.control.main"
+TICK_S = 0.02
+STUCK_S = 0.5
+OPEN_TIMEOUT_S = 8.0
+CONTROL_STUCK_S = 5.0
+STEADY_S = 10.0
+TRIES = 3
+TRY_AGAIN_S = (0.0, 0.3, 0.6)
+SEARCH_S = 2.0
+SPARE_AFTER_S = 1.0
+END_S = 0.6
+FOLDER = "duende-"
+
+
+@dataclass
+class Child:
+    """A process with the wire to it. role: "engine", "spare" or "control"."""
+
+    role: str
+    process: "subprocess.Popen[bytes]"
+    wire: Wire
+    started: float
+    opened: bool = False
+    silent: bool = False
+    beat: int = -1
+    beat_at: float = 0.0
+
+
+@dataclass
+class Health:
+    """What became of the processes so far, for whoever asks."""
+
+    engine_restarts: int = 0
+    control_restarts: int = 0
+    reasons: list[str] = field(default_factory=list)
+
+
+class Supervisor:
+    """Keeps the sound going.
+
+    engine:  how to run the engine; its `state` is filled in here.
+    control: arguments of the control process (JSON); None runs the engine alone, on `first`.
+    stubborn: play on even if the device cannot be had at the start (a box that is switched on before its interface).
+    tell:    is told `Opened`, `Played`, `Lost` and `Notice`.
+
+    A spare engine, with everything imported and the models open, waits for the one that plays to fail: so the sound
+    comes back as soon as the device can be opened. Where it cannot be, after three tries, a silent clock takes its
+    place, so that control goes on, and the device is asked for every two seconds.
+    """
+
+    def __init__(
+        self,
+        engine: EngineSetup,
+        control: Callable[[Path], str] | None,
+        *,
+        stubborn: bool = False,
+        tell: Callable[[Message], None] | None = None,
+    ) -> None:
+        sweep()
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-", dir=runtime_folder()))
+        self.state = self.folder / "state"
+        self.shared = map_state(self.state, create=True)
+        self.telemetry = Telemetry(self.shared)
+        self.health = Health()
+        self._setup = msgspec.structs.replace(engine, state=str(self.state))
+        self._control_arguments = None if control is None else control(self.folder)
+        self._stubborn, self._tell = stubborn, tell or (lambda message: None)
+        self._events: queue.SimpleQueue[tuple[Child, Message | None]] = queue.SimpleQueue()
+        self._engine: Child | None = None
+        self._spare: Child | None = None
+        self._searcher: Child | None = None
+        self._control: Child | None = None
+        self._orders: dict[int, Play] = {}
+        self._last: Play | None = None
+        self._paths: dict[str, None] = {}
+        self._tries = 0
+        self._due: list[tuple[float, Callable[[], None]]] = []
+        self._failure: str | None = None
+        self._ever_opened = False
+        self._ending = False
+
+    def run(self, done: threading.Event, seconds: float | None = None) -> str | None:
+        """Until `done` is set or the time is over; the reason where it cannot go on."""
+        until = None if seconds is None else time.monotonic() + seconds
+        self._engine = self._spawn("engine")
+        if self._control_arguments is not None:
+            self._control = self._spawn("control")
+        try:
+            while not done.is_set() and self._failure is None:
+                self._turn()
+                if until is not None and time.monotonic() >= until:
+                    break
+        finally:
+            self._end()
+        return self._failure
+
+    def play(self, slots: list[SlotPlan]) -> None:
+        """Have the engine play without a control process; values are on page 0."""
+        self._forward(Play(0, 0, slots))
+
+    # -- the loop ------------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            child, message = self._events.get(timeout=TICK_S)
+            while True:
+                self._hear(child, message)
+                child, message = self._events.get_nowait()
+        now = time.monotonic()
+        for moment, action in list(self._due):
+            if now >= moment:
+                self._due.remove((moment, action))
+                action()
+        self._check_engine(now)
+        self._check_control(now)
+
+    def _hear(self, child: Child, message: Message | None) -> None:
+        if message is None:
+            self._gone(child)
+        elif child is self._control:
+            self._from_control(message)
+        elif child is self._engine:
+            self._from_engine(child, message)
+        elif child is self._searcher:
+            self._from_searcher(child, message)
+
+    def _from_control(self, message: Message) -> None:
+        if isinstance(message, Play):
+            self._forward(message)
+        elif isinstance(message, Preload):
+            self._remember(message.paths)
+            if self._engine is not None and self._engine.opened:
+                self._engine.wire.send(message)
+            else:
+                self._say(Done(message.request))
+            if self._spare is not None:
+                self._spare.wire.send(message)
+        elif isinstance(message, Stop):
+            self._failure = message.text
+        elif isinstance(message, Notice):
+            self._tell(message)
+
+    def _forward(self, order: Play) -> None:
+        self._remember([slot.path for slot in order.slots])
+        if self._engine is None:
+            # Nothing plays just now: what comes back is this.
+            self._last = order
+            return
+        self._orders[order.request] = order
+        self._engine.wire.send(order)
+        if self._spare is not None:
+            self._spare.wire.send(Preload(0, [slot.path for slot in order.slots]))
+
+    def _remember(self, paths: list[str]) -> None:
+        self._paths |= dict.fromkeys(paths)
+
+    def _from_engine(self, child: Child, message: Message) -> None:
+        if isinstance(message, Played):
+            order = self._orders.pop(message.request, None)
+            if order is not None:
+                self._last = order
+            self._say(message)
+        elif isinstance(message, Refused):
+            self._orders.pop(message.request, None)
+            self._say(message)
+            if not child.opened and self._last is None:
+                self._failure = message.text
+        elif isinstance(message, Opened):
+            self._opened(child, message)
+        elif isinstance(message, Lost):
+            self.health.reasons.append(message.text)
+            if not self._ever_opened and not self._stubborn:
+                self._failure = message.text
+            self._say(message)
+        elif isinstance(message, Notice | Done):
+            self._say(message)
+
+    def _opened(self, child: Child, message: Opened) -> None:
+        child.opened, child.silent = True, message.silent
+        child.beat_at = time.monotonic()
+        if not message.silent:
+            self._ever_opened = True
+            self._later(STEADY_S, lambda: self._steady(child))
+        self._say(message)
+        if self._spare is None:
+            self._later(SPARE_AFTER_S, self._fill_spare)
+
+    def _steady(self, child: Child) -> None:
+        if child is self._engine:
+            self._tries = 0
+
+    def _say(self, message: Message) -> None:
+        """To control, and to whoever watches."""
+        if self._control is not None:
+            self._control.wire.send(message)
+        self._tell(message)
+
+    def _later(self, seconds: float, action: Callable[[], None]) -> None:
+        self._due.append((time.monotonic() + seconds, action))
+
+    # -- engines -------------------------------------------------------------------------------------------------
+
+    def _check_engine(self, now: float) -> None:
+        child = self._engine
+        if child is None:
+            return
+        if not child.opened:
+            if (self._last is not None or self._orders) and now - child.started > OPEN_TIMEOUT_S:
+                self._replace(child, f"the engine did not open the device within {OPEN_TIMEOUT_S:g} s")
+            return
+        beat = self.telemetry.count("callbacks")
+        if beat != child.beat:
+            child.beat, child.beat_at = beat, now
+        elif now - child.beat_at > STUCK_S:
+            self._replace(child, f"no sound was delivered for {STUCK_S:g} s")
+
+    def _gone(self, child: Child) -> None:
+        if child is self._engine:
+            code = _ended(child.process)
+            self._replace(child, f"the engine ended ({code})")
+        elif child is self._spare:
+            self._spare = None
+            self._later(SEARCH_S, self._fill_spare)
+        elif child is self._searcher:
+            self._searcher = None
+            self._later(SEARCH_S, self._search)
+        elif child is self._control:
+            self._restart_control(f"control ended ({_ended(child.process)})")
+
+    def _replace(self, child: Child, reason: str) -> None:
+        """Put another engine in the place of one that failed."""
+        _kill(child)
+        self._engine = None
+        if self._ending:
+            return
+        self.health.engine_restarts += 1
+        self.health.reasons.append(reason)
+        self._say(Lost(reason))
+        for request in [request for request in self._orders if self._last is not None]:
+            self._say(Refused(request, "the engine was started again; ask once more"))
+            del self._orders[request]
+        if self._last is None and self._orders:
+            self._last = next(reversed(self._orders.values()))
+        if self._tries < TRIES:
+            wait = TRY_AGAIN_S[self._tries]
+            self._tries += 1
+            if wait:
+                self._later(wait, self._bring_up)
+            else:
+                self._bring_up()
+        else:
+            self._start_engine(self._spawn("engine", silent=True))
+            self._later(SEARCH_S, self._search)
+
+    def _bring_up(self) -> None:
+        """Let the spare engine play, or a new one where there is none."""
+        if self._engine is not None or self._ending:
+            return
+        spare, self._spare = self._spare, None
+        self._start_engine(spare if spare is not None else self._spawn("engine"))
+
+    def _start_engine(self, child: Child) -> None:
+        child.role, child.started = "engine", time.monotonic()
+        self._engine = child
+        if self._last is not None:
+            child.wire.send(msgspec.structs.replace(self._last, request=0))
+
+    def _fill_spare(self) -> None:
+        if self._spare is None and self._engine is not None and not self._ending:
+            self._spare = self._spawn("spare")
+            if self._paths:
+                self._spare.wire.send(Preload(0, list(self._paths)))
+
+    def _search(self) -> None:
+        """While a clock stands in for the device: see whether an engine can open it again."""
+        if self._engine is None or not self._engine.silent or self._searcher is not None or self._last is None:
+            return
+        spare, self._spare = self._spare, None
+        self._searcher = spare if spare is not None else self._spawn("spare")
+        self._searcher.wire.send(msgspec.structs.replace(self._last, request=0))
+
+    def _from_searcher(self, child: Child, message: Message) -> None:
+        if isinstance(message, Opened):
+            silent, self._engine, self._searcher = self._engine, child, None
+            if silent is not None:
+                _kill(silent)
+            child.role, self._tries = "engine", 0
+            self._opened(child, message)
+
+    # -- control -------------------------------------------------------------------------------------------------
+
+    def _check_control(self, now: float) -> None:
+        child = self._control
+        if child is None:
+            return
+        beat = int(self.shared.header[CONTROL_BEAT])
+        if beat != child.beat:
+            child.beat, child.beat_at = beat, now
+        elif now - max(child.beat_at, child.started + OPEN_TIMEOUT_S) > CONTROL_STUCK_S:
+            self._restart_control(f"control gave no sign for {CONTROL_STUCK_S:g} s")
+
+    def _restart_control(self, reason: str) -> None:
+        child, self._control = self._control, None
+        assert child is not None
+        _kill(child)
+        if self._ending:
+            return
+        self.health.control_restarts += 1
+        self.health.reasons.append(reason)
+        self._tell(Notice(f"{reason}; starting it again, the sound goes on"))
+        short = time.monotonic() - child.started < STEADY_S
+        self._later(min(5.0, 0.5 * self.health.control_restarts) if short else 0.0, self._start_control)
+
+    def _start_control(self) -> None:
+        if not self._ending and self._control is None:
+            self._control = self._spawn("control")
+
+    # -- processes -----------------------------------------------------------------------------------------------
+
+    def _spawn(self, role: str, *, silent: bool = False) -> Child:
+        if role == "control":
+            assert self._control_arguments is not None
+            module, argument = CONTROL, self._control_arguments
+        else:
+            module = ENGINE
+            argument = msgspec.json.encode(msgspec.structs.replace(self._setup, silent=silent)).decode()
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, argument],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        source, sink = os.dup(process.stdout.fileno()), os.dup(process.stdin.fileno())
+        process.stdout.close()
+        process.stdin.close()
+        wire = Wire(source, sink, lambda message: self._events.put((child, message)))
+        child = Child(role, process, wire, time.monotonic())
+        wire.start()
+        return child
+
+    def _end(self) -> None:
+        """All children, within a moment; then the files that they shared."""
+        self._ending = True
+        children = [one for one in (self._control, self._engine, self._spare, self._searcher) if one is not None]
+        for child in children:
+            child.wire.send(Stop())
+            child.wire.close()
+        until = time.monotonic() + END_S
+        for child in children:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.process.wait(max(0.0, until - time.monotonic()))
+            _kill(child)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _kill(child: Child) -> None:
+    child.wire.close()
+    with contextlib.suppress(OSError):
+        child.process.kill()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.process.wait(2.0)
+
+
+def _ended(process: "subprocess.Popen[bytes]") -> str:
+    """How a process ended, in words."""
+    try:
+        code = process.wait(0.2)
+    except subprocess.TimeoutExpired:
+        return "it closed its pipe"
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-code).name
+    return f"exit status {code}"
+
+
+def runtime_folder() -> Path:
+    """Where the shared state lies: in memory where the system has such a place, so that no disk holds up the sound."""
+    for place in (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm"):
+        if place and os.access(place, os.W_OK):
+            return Path(place)
+    return Path(tempfile.gettempdir())
+
+
+def sweep() -> None:
+    """Remove what programs that were killed have left in the runtime folder."""
+    for folder in runtime_folder().glob(f"{FOLDER}*-*"):
+        number = folder.name.removeprefix(FOLDER).partition("-")[0]
+        if number.isdigit() and not _alive(int(number)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -15,7 +15,7 @@ import torch
 
 from duende.export import measures
 from duende.export.content import batch, hear
-from duende.export.corpus import Augmentation, content_pieces
+from duende.export.corpus import UNALTERED, Augmentation, content_pieces
 from duende.export.distill import DistillConfig, Distilled, Distiller
 from duende.export.kept import kept_share
 from duende.export.losses import LossWeights
@@ -47,7 +47,7 @@ LOSSES: tuple[tuple[str, LossWeights, bool], ...] = (
     ("no guard at all", LossWeights(1.5, 2.0, *[0.0] * 10), False),
 )
 CONTENTS: tuple[tuple[str, Augmentation], ...] = (
-    ("no augmentation", Augmentation(*[0.0] * 9)),
+    ("no augmentation", UNALTERED),
     ("no other speeds and tunings", Augmentation(speed=0.0)),
     ("no equaliser, no comb", Augmentation(equaliser=0.0, comb=0.0)),
     ("no noise floor, no levels", Augmentation(noise=0.0, level=0.0)),

@@ -297,6 +297,7 @@ class Augmentation:
 
 
 AS_USUAL = Augmentation()
+UNALTERED = Augmentation(*[0.0] * 9)
 
 
 def augment(audio: Float32, sample_rate: float, rng: np.random.Generator, chances: Augmentation = AS_USUAL) -> Float32:

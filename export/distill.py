@@ -47,8 +47,9 @@ class DistillConfig:
     excitations:  what the student mixes from.
     body_octaves: smoothing of the body's spectrum; 0 copies every line of the clip, which imprints its pitches.
     seconds, run_in_seconds: length of a training piece, and of what warms up its slow averages.
-    amount:       what presets are played at: where the whole style is asked for, and nothing more beyond. Below 1,
-        because half of what the last fifth of the way gains in timbre is lost in pitch.
+    plain_pieces, plain_seconds: how much playing that is not trained on sets the levels, and how long a piece of it is.
+    amount:       what presets are played at: where the whole style is asked for, and nothing more beyond. At three
+        quarters of the way onsets and pitch are still the player's; what the rest gains in timbre is lost in those.
     at_amount:    share of the pieces that are played there; the others anywhere from 0 to 1.
     corners:      share of the pieces that are played in one style alone, where there are several.
     """
@@ -59,6 +60,8 @@ class DistillConfig:
     pieces: int = 64
     seconds: float = 3.2
     run_in_seconds: float = 3.0
+    plain_pieces: int = 8
+    plain_seconds: float = 6.0
     steps: int = 500
     batch: int = 2
     learning_rate: float = 3e-3
@@ -66,7 +69,7 @@ class DistillConfig:
     average: float = 0.98
     body_octaves: float = 0.12
     filter_banks: int = 24
-    amount: float = 0.85
+    amount: float = 0.75
     at_amount: float = 0.65
     corners: float = 0.6
     check_every: int = 50
@@ -121,9 +124,19 @@ class _Known:
 
 
 class Distiller:
-    """Trains students on one pool of content; the pool is heard once and serves every style."""
+    """Trains students on one pool of content; the pool is heard once and serves every style.
 
-    def __init__(self, content: Sequence[Float32], config: DistillConfig, device: str = "cpu") -> None:
+    plain: playing that is not trained on, unaltered, to set the levels by, each piece with its run-in; without it they
+        are set by the content, whose levels a student knows by heart.
+    """
+
+    def __init__(
+        self,
+        content: Sequence[Float32],
+        config: DistillConfig,
+        device: str = "cpu",
+        plain: Sequence[Float32] = (),
+    ) -> None:
         if len(content) <= VALIDATION_PIECES:
             raise ValueError(f"{len(content)} pieces of content: more than {VALIDATION_PIECES} are needed")
         self.config, self.device = config, torch.device(device)
@@ -133,7 +146,10 @@ class Distiller:
         if self._run_in < past * hop:
             raise ValueError(f"run_in_seconds {config.run_in_seconds:g} is shorter than the student's memory")
         rate = float(config.sample_rate)
-        self._pieces = hear_all(content, rate, config.sizes, self._run_in, past, config.excitations)
+        self._pieces, plainly = (
+            hear_all(pieces, rate, config.sizes, self._run_in, past, config.excitations) for pieces in (content, plain)
+        )
+        self._plain = plainly or self._pieces
         self._bands = mixer_bands(config.sizes, rate)
         self._pitch = PitchGuard(config.sample_rate).to(self.device)
         self._band_levels = BandLevels(content_bands(config.sample_rate)).to(self.device)
@@ -412,14 +428,14 @@ class _Training:
 
     @torch.no_grad()
     def _calibrate(self, student: Student) -> None:
-        """Set the level of every style so that on the content its output has the input's RMS."""
+        """Set the level of every style so that its output has the RMS of what is played."""
         for number in range(len(self._styles)):
             mixes = np.zeros((1, len(self._styles)))
             mixes[:, number] = 1.0
             setting = self._setting(mixes, [self._config.amount])
             for _ in range(2):
                 excess = []
-                for piece in self._pool._pieces:
+                for piece in self._pool._plain:
                     heard = batch([piece]).to(self._device)
                     excess.append(float(_log_gain(self._play(student, heard, setting)[0], heard.aligned)))
                 student.level[number] -= float(np.mean(excess))

@@ -24,7 +24,7 @@ from ..presets.format import FORMAT, Preset, SlotPreset
 from ..presets.library import Entry, Library, check_name, home
 from . import measures
 from .checkpoint import Checkpoint
-from .corpus import content_pieces, load_folder
+from .corpus import UNALTERED, content_pieces, load_folder
 from .distill import DistillConfig, Distiller, Progress
 from .evaluate import evaluate
 from .kept import Measure, kept_share
@@ -198,7 +198,10 @@ def _make_timbre(
     config = replace(request.config, seed=request.seed, steps=request.steps or request.config.steps * len(styles))
     if distiller is None:
         say("hearing the content")
-        distiller = Distiller(_content(request, styles, notices, config.pieces), config, request.device)
+        recordings = _recordings(request, styles, notices)
+        distiller = Distiller(
+            _content(request, recordings, config.pieces), config, request.device, _plain(request, recordings)
+        )
     distiller.config = config
     teacher = request.teacher or "none"
     targets = _targets(teacher, distiller.audio[:TARGET_PIECES], styles, config, say)
@@ -230,7 +233,7 @@ def _make_texture(
     if request.steps is not None:
         config = replace(config, steps=request.steps, steps_per_further_style=0)
     say("hearing the content")
-    content = _content(request, styles, notices, config.pieces)
+    content = _content(request, _recordings(request, styles, notices), config.pieces)
     teacher = request.teacher or "kernel"
     targets = _targets(teacher, content, styles, config, say)
     distilled = TextureDistiller(content, config).distil(
@@ -308,10 +311,10 @@ def check_request(request: ForgeRequest, library: Library, force: bool) -> None:
         )
 
 
-def _content(request: ForgeRequest, styles: Sequence[StyleClip], notices: list[str], pieces: int) -> list[Float32]:
-    """The training content, from the player's recordings or the built-in strings.
+def _recordings(request: ForgeRequest, styles: Sequence[StyleClip], notices: list[str]) -> list[Float32]:
+    """The player's recordings, none where the built-in strings play.
 
-    Recordings that are one of the styles, or cut from it, are left out with a notice; DuendeError if none is left.
+    Those that are one of the styles, or cut from it, are left out with a notice; DuendeError if none is left.
     """
     config, folder = request.config, request.content
     recordings = [] if folder is None else load_folder(folder, config.sample_rate)
@@ -324,9 +327,22 @@ def _content(request: ForgeRequest, styles: Sequence[StyleClip], notices: list[s
         if not kept:
             raise DuendeError(f"{folder}: holds nothing but the style itself; put recordings of your guitar there")
         notices.append(f"{len(recordings) - len(kept)} recordings in {folder} are the style itself and were left out")
+    return kept
+
+
+def _content(request: ForgeRequest, recordings: Sequence[Float32], pieces: int) -> list[Float32]:
+    """The training content, from the player's recordings or the built-in strings."""
+    config = request.config
     return list(
-        content_pieces(pieces, config.seconds, config.run_in_seconds, config.sample_rate, request.seed, recordings=kept)
+        content_pieces(pieces, config.seconds, config.run_in_seconds, config.sample_rate, request.seed, recordings)
     )
+
+
+def _plain(request: ForgeRequest, recordings: Sequence[Float32]) -> list[Float32]:
+    """Playing as it is, never trained on, to set the levels by."""
+    config, seed = request.config, request.seed + 1
+    lengths = (config.plain_seconds, config.run_in_seconds)
+    return list(content_pieces(config.plain_pieces, *lengths, config.sample_rate, seed, recordings, UNALTERED))
 
 
 def _targets(
@@ -421,7 +437,8 @@ def _unbeaten(measured: Mapping[str, Mapping[str, tuple[measures.Measures, measu
 
 def _memory_needed(config: DistillConfig) -> int:
     """Bytes that the content and a step of training take, roughly; torch itself included."""
-    frames = config.pieces * config.seconds * config.sample_rate / config.sizes.hop
+    seconds = config.pieces * config.seconds + config.plain_pieces * config.plain_seconds
+    frames = seconds * config.sample_rate / config.sizes.hop
     return int(frames * len(config.excitations) * 8 * config.sizes.bins + 1.5 * 2**30)
 
 

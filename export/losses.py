@@ -20,14 +20,16 @@ class LossWeights:
     """How much each term counts; gram and envelope are ratios to the matched EQ on the training content.
 
     gram, envelope and target (a teacher's sound) are weighed by the amount, identity (the input) by what is left of it.
+    With more of chroma and onset (10 and 20) envelopes end further from a cello and a piano, with less (7 and 12)
+    strummed chords lose pitch.
     """
 
     gram: float = 1.5
     envelope: float = 2.0
     target: float = 1.0
     identity: float = 2.0
-    chroma: float = 7.0
-    onset: float = 12.0
+    chroma: float = 9.0
+    onset: float = 16.0
     loudness: float = 4.0
     level: float = 2.0
     tonality: float = 4.0

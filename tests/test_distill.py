@@ -16,7 +16,7 @@ from duende import DuendeError  # noqa: E402
 from duende.engine.preset import load_rig  # noqa: E402
 from duende.engine.render import render_array  # noqa: E402
 from duende.export import measures  # noqa: E402
-from duende.export.corpus import content_pieces  # noqa: E402
+from duende.export.corpus import UNALTERED, content_pieces  # noqa: E402
 from duende.export.distill import COLD_SAMPLES, DistillConfig, Progress  # noqa: E402
 from duende.export.forge import ForgeRequest, forge, sources  # noqa: E402
 from duende.export.pluck import demo_phrase  # noqa: E402
@@ -43,7 +43,16 @@ def reed(seconds: float = 3.0) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
 
 
 SMALL = DistillConfig(
-    pieces=6, seconds=1.2, run_in_seconds=0.6, steps=24, warm_up=4, average=0.8, filter_banks=2, check_every=6
+    pieces=6,
+    seconds=1.2,
+    run_in_seconds=0.6,
+    plain_pieces=4,
+    plain_seconds=1.2,
+    steps=24,
+    warm_up=4,
+    average=0.8,
+    filter_banks=2,
+    check_every=6,
 )
 
 
@@ -119,10 +128,11 @@ def test_a_family_holds_its_styles_apart_and_what_lies_between(tmp_path: Path) -
 
 
 def test_a_style_is_as_loud_as_the_guitar_at_the_amount_that_it_is_played_at(tmp_path: Path) -> None:
-    """Through the engine, on the content that the levels were set on."""
+    """Through the engine, on the playing that the levels were set by."""
     library = Library(tmp_path / "presets", tmp_path / "none")
     entry = forge(request_for(tmp_path), library).entry
-    pieces = content_pieces(SMALL.pieces, SMALL.seconds, SMALL.run_in_seconds, RATE, seed=1)
+    lengths = (SMALL.plain_seconds, SMALL.run_in_seconds)
+    pieces = content_pieces(SMALL.plain_pieces, *lengths, RATE, seed=2, chances=UNALTERED)
     start = round(SMALL.run_in_seconds * RATE) + COLD_SAMPLES
     for style, other in (("reed", "bell"), ("bell", "reed")):
         rig = load_rig(entry, values={f"slot/1/{style}": 1.0, f"slot/1/{other}": 0.0})

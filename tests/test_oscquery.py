@@ -21,6 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from websockets.typing import Origin
 
 from duende import DuendeError
+from duende.engine.control.access import parse_networks
 from duende.engine.control.commands import addresses_of, session_nodes
 from duende.engine.control.namespace import Namespace, Node, Range, Values
 from duende.engine.control.osc import Message, decode
@@ -441,6 +442,17 @@ def test_a_token_opens() -> None:
             assert refused.value.response.status_code == 401
             async with joined(server, "?token=secret"):
                 pass
+
+    run(test())
+
+
+def test_hosts_that_are_not_allowed_are_refused() -> None:
+    async def test() -> None:
+        server = OscQuery(Show().namespace, lambda packet, peer: 1, Settings(allow=parse_networks(["10.0.0.0/8"])))
+        for host, status in (("10.1.2.3", 200), ("127.0.0.1", 200), ("192.168.0.9", 403)):
+            transport = httpx.ASGITransport(app=server, client=(host, 5000))
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+                assert (await client.get("/a/gain")).status_code == status
 
     run(test())
 

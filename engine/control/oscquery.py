@@ -7,9 +7,10 @@ import json
 import logging
 import socket
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.datastructures import Headers
@@ -20,7 +21,7 @@ from starlette.types import Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ... import DuendeError
-from .access import Bucket, is_loopback, parse_host
+from .access import Bucket, is_loopback, is_within, parse_host
 from .namespace import NORMALIZED, Namespace
 from .osc import Message, encode
 from .peer import Receive
@@ -47,6 +48,7 @@ class Settings:
 
     osc_port: where OSC is heard (UDP), on osc_host if that is another than this server's.
     token:    clients must give it (`?token=...` or `Authorization: Bearer ...`); "" asks for none.
+    allow:    networks whose hosts may ask, beside this machine; none: everybody who can reach the host.
     hosts:    names, beside numbers and this machine's own, under which clients may reach it (Host header).
     origins:  web pages (`http://host:port`), beside those of the host itself, that may open WebSockets.
     """
@@ -55,6 +57,7 @@ class Settings:
     osc_port: int = 7700
     osc_host: str = ""
     token: str = ""
+    allow: Sequence[IPv4Network] = ()
     hosts: frozenset[str] = frozenset()
     origins: frozenset[str] = frozenset()
     sockets: int = MAX_SOCKETS
@@ -104,7 +107,7 @@ class OscQuery:
         local = is_loopback(str(parse_host(host)))
         if not local and not self.settings.token:
             raise DuendeError(f"OSCQuery on {host} would be open to the network: give a token, or stay on 127.0.0.1")
-        web = WebServer(self._answer, self.settings.bounds)
+        web = WebServer(self, self.settings.bounds)
         self.port = await web.start(host, port)
         self._web = web
         own = set() if local else {socket.gethostname().lower(), f"{socket.gethostname().lower()}.local"}
@@ -140,9 +143,10 @@ class OscQuery:
             node = self._namespace.nodes.get(address)
             listening = [client for client in self._clients if address in client.listens]
             if node is not None and listening:
-                packet = encode(address, values, node.types)
-                for client in listening:
-                    client.value(address, packet)
+                with suppress(DuendeError):
+                    packet = encode(address, values, node.types)
+                    for client in listening:
+                        client.value(address, packet)
 
     def packet(self, address: str) -> bytes | None:
         """The value of an address as an OSC message; None where there is none."""
@@ -177,7 +181,8 @@ class OscQuery:
 
     # -- requests ------------------------------------------------------------------------------------------------
 
-    async def _answer(self, scope: Scope, receive: AsgiReceive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: AsgiReceive, send: Send) -> None:
+        """Answer a request, as an ASGI application."""
         if scope["type"] == "http":
             try:
                 response = self._look_up(HTTPConnection(scope))
@@ -217,6 +222,10 @@ class OscQuery:
         if len(request.scope["raw_path"]) + len(request.scope["query_string"]) > MAX_URL:
             self.counts.refused += 1
             return PlainTextResponse(f"the URL has more than {MAX_URL} bytes", 414)
+        client = request.client.host if request.client else ""
+        if self.settings.allow and not is_loopback(client) and not is_within(client, self.settings.allow):
+            self.counts.refused += 1
+            return PlainTextResponse("this host does not answer to you", 403)
         if not self._named(_host_of(f"//{request.headers.get('host', '')}")):
             self.counts.refused += 1
             return PlainTextResponse("this host does not answer to that name", 403)

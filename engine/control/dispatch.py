@@ -191,9 +191,9 @@ class Dispatcher:
             task = asyncio.get_running_loop().create_task(self._finish(node, arguments, before, result, request))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(lambda _: _give_up(result))
         else:
-            if isinstance(result, Coroutine):
-                result.close()
+            _give_up(result)
             raise RefusedError("limit", f"{node.address}: {MAX_WAITING} orders are under way; wait for their replies")
 
     async def _finish(
@@ -269,6 +269,14 @@ def _is_close(held: Value, sent: Value) -> bool:
     if isinstance(held, int | float) and isinstance(sent, int | float):
         return math.isclose(held, sent, rel_tol=1e-6, abs_tol=1e-6)
     return held == sent
+
+
+def _give_up(work: Awaitable[Values | None]) -> None:
+    """End work that nobody will wait for; what is done already stays done."""
+    if isinstance(work, Coroutine):
+        work.close()
+    elif isinstance(work, asyncio.Future):
+        work.cancel()
 
 
 def _needs_sender(values: Values) -> Answer:

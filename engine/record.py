@@ -192,7 +192,7 @@ def record(
     try:
         file = soundfile.SoundFile(part, "w", round(device.sample_rate), 1, "PCM_24")
     except (soundfile.LibsndfileError, OSError) as error:
-        raise DuendeError(f"cannot write {part}: {_reason(error)}") from error
+        raise DuendeError(f"cannot write {part}: {reason(error)}") from error
     most = round((LONGEST_S if seconds is None else seconds) * device.sample_rate)
     recorder = Recorder(device.sample_rate, device.max_block, most)
     writer = _Writer(recorder, file)
@@ -207,7 +207,7 @@ def record(
         writer.finish()
         failure = _close(file, writer.error) or failure
         if writer.frames:
-            kept, trouble = _name(part, path)
+            kept, trouble = complete(part, path)
             failure = failure or trouble
         else:
             part.unlink(missing_ok=True)
@@ -278,11 +278,14 @@ def _close(file: Any, error: Exception | None) -> str | None:
         error = error or another
     if error is None:
         return None
-    return f"the file could not be written further ({_reason(error)}): is the disk full?"
+    return f"the file could not be written further ({reason(error)}): is the disk full?"
 
 
-def _name(part: Path, path: Path) -> tuple[Path, str | None]:
-    """Give a finished recording its name and format; where it lies now, and what was in the way, if anything."""
+def complete(part: Path, path: Path) -> tuple[Path, str | None]:
+    """Give a finished recording, NAME.part.wav, its name and format (.wav or .flac).
+
+    Returns where it lies now, and what was in the way, if anything: then it stays where it was.
+    """
     coded = path.with_name(f".{path.stem}.coding{path.suffix}")
     try:
         if path.suffix.lower() == ".flac":
@@ -299,7 +302,7 @@ def _name(part: Path, path: Path) -> tuple[Path, str | None]:
             part.replace(path)
     except (soundfile.LibsndfileError, OSError, AssertionError) as error:
         coded.unlink(missing_ok=True)
-        return part, f"{path.name} could not be written ({_reason(error)}): the recording is kept as {part.name}"
+        return part, f"{path.name} could not be written ({reason(error)}): the recording is kept as {part.name}"
     return path, None
 
 
@@ -322,7 +325,8 @@ def _report(path: Path, sample_rate: float, recorder: Recorder, writer: _Writer)
     return RecordReport(path, frames, sample_rate, peak, level, writer.clipped, xruns, lost, notices)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What libsndfile or the system says is wrong, without full stop."""
     text = str(getattr(error, "error_string", "") or getattr(error, "strerror", "") or error)
     return text.strip().rstrip(".") or "short write"
 

@@ -1,4 +1,4 @@
-"""Tempo: taps as a foot gives them, and a MIDI clock that jitters, jumps, stops and runs too fast; all times are made up."""
+"""Tempo: taps as a foot gives them, and a MIDI clock that jitters, jumps, stops and races; all times are made up."""
 
 from pathlib import Path
 

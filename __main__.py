@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -18,7 +17,6 @@ from rich.table import Table
 from . import DuendeError, __version__
 
 if TYPE_CHECKING:
-    from .engine.host import Host
     from .engine.preset import Rig
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -90,72 +88,110 @@ def render(
 
 @app.command()
 def live(
-    preset: PresetOption = DEFAULT_PRESET,
+    preset: Annotated[
+        str | None, typer.Option("--preset", "-p", help="Preset by name; without it, what was played last.")
+    ] = None,
     source: Annotated[str | None, typer.Option("--input", help="Input device: index or part of its name.")] = None,
     sink: Annotated[str | None, typer.Option("--output", help="Output device; without it the input's.")] = None,
-    in_channel: Annotated[int, typer.Option(help="Input channel, from 1.")] = 1,
+    in_channel: Annotated[int | None, typer.Option(help="Input channel, from 1.")] = None,
     rate: Annotated[float | None, typer.Option(help="Sample rate in Hz: 44100 or 48000.")] = None,
-    block: Annotated[int, typer.Option(help="Frames per device block; 0 lets the device choose.")] = 128,
+    block: Annotated[int | None, typer.Option(help="Frames per device block; 0 lets the device choose.")] = None,
+    safety: Annotated[int | None, typer.Option(help="Play so many blocks later, on a thread of its own.")] = None,
     mix: Annotated[float | None, typer.Option(help="Share of the effect, 0 to 1.")] = None,
     amount: Annotated[float | None, typer.Option(help="From the plain guitar (0) to the full style (1).")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Any parameter as name=value; repeatable.")
-    ] = None,
-    provider: ProviderOption = "cpu",
+    values: Annotated[list[str] | None, typer.Option("--set", help="Any parameter as name=value; repeatable.")] = None,
+    provider: Annotated[str | None, typer.Option(help="cpu, cuda or tensorrt; falls back to the CPU.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Stop by itself after so long.")] = None,
-    allow_feedback: Annotated[bool, typer.Option(help="Allow a built-in microphone with built-in speakers.")] = False,
+    allow_feedback: Annotated[
+        bool | None, typer.Option("--allow-feedback", help="Allow a built-in microphone with built-in speakers.")
+    ] = None,
+    headless: Annotated[
+        bool, typer.Option("--headless", help="A box: wait for the device, talk to the log alone.")
+    ] = False,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; others than 127.0.0.1 need a token.")] = None,
+    osc_port: Annotated[int | None, typer.Option(help="OSC port; without it 7700, or the next that is free.")] = None,
+    http_port: Annotated[int | None, typer.Option(help="OSCQuery port; without it 7701.")] = None,
+    allow: Annotated[list[str] | None, typer.Option(help="Network that may control, as 192.168.1.0/24.")] = None,
+    token: Annotated[str | None, typer.Option(help="What HTTP and WebSocket clients must give.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name under which others find this host.")] = None,
+    cores: Annotated[str | None, typer.Option(help="Cores for the sound alone, as 2,3.")] = None,
+    log_file: Annotated[Path | None, typer.Option(help="Write the log to the end of this file, too.")] = None,
 ) -> None:
-    """Play: a guitar in, a stylised guitar out."""
-    from .engine.device import SoundDevice, choose_device, list_devices, refuse_feedback
-    from .engine.host import Host, check_rate
-    from .engine.preset import load_rig
-    from .presets.library import Library
+    """Play: a guitar in, a stylised guitar out; controlled over OSC. What is given here is kept for the next time."""
+    from .engine.control.settings import read_settings, settings_path
+    from .engine.control.show import Show
 
-    devices = list_devices()
-    chosen_in = choose_device(devices, source, "input")
-    chosen_out = choose_device(devices, sink or source, "output")
-    if not allow_feedback:
-        refuse_feedback(chosen_in, chosen_out)
-    sample_rate = check_rate(rate or chosen_in.sample_rate)
-    rig = load_rig(Library().find(preset), provider, _values(settings, mix=mix, amount=amount))
-    _notices(rig.notices)
-    host = Host(rig, SoundDevice(chosen_in, chosen_out, in_channel, sample_rate, block))
+    path = settings_path()
+    settings = read_settings(path)
+    _override(settings, preset=preset)
+    _override(
+        settings.device,
+        input=source,
+        output=sink,
+        in_channel=in_channel,
+        rate=rate,
+        block=block,
+        safety=safety,
+        provider=provider,
+        allow_feedback=allow_feedback,
+        cores=None if cores is None else _cores(cores),
+    )
+    _override(settings.network, host=host, osc_port=osc_port, http_port=http_port, allow=allow, token=token, name=name)
+    settings.preset = settings.preset or DEFAULT_PRESET
     done = threading.Event()
     _stop_on_signals(done)
-    host.start()
-    out.print(f"{preset}: {chosen_in.name} channel {in_channel} to {chosen_out.name}, {sample_rate:g} Hz")
-    out.print(_table("latency", ("part", "delay"), host.latency().lines()))
-    out.print("playing; Ctrl-C ends", soft_wrap=True)
-    ended = _wait(host, done, seconds)
-    host.stop()
-    load, count = rig.telemetry.load(), rig.telemetry.count
-    out.print(
-        f"{load.callbacks} blocks, median {load.median_us:.0f} us and p99 {load.p99_us:.0f} us of "
-        f"{load.period_us:.0f} us; {count('late')} late, {count('input_xruns')} input and "
-        f"{count('output_xruns')} output xruns, {count('faults')} faults",
-        soft_wrap=True,
-    )
-    if not ended:
-        raise DuendeError("the device stopped delivering: was it unplugged, or its server ended?")
+    show = Show(settings, path, _values(values, mix=mix, amount=amount), headless=headless, log_file=log_file)
+    say = (lambda text: None) if headless else functools.partial(out.print, soft_wrap=True)
+    failure = show.run(done, seconds, say)
+    if failure is not None:
+        raise DuendeError(failure)
 
 
-def _wait(host: "Host", done: threading.Event, seconds: float | None) -> bool:
-    """Until Ctrl-C, the time is over or the device is gone (False), telling of rests as they come."""
-    until = None if seconds is None else time.monotonic() + seconds
-    told, seen, since = 0, -1, time.monotonic()
-    while not done.wait(0.2):
-        rests = host.rig.telemetry.count("rests")
-        if rests > told:
-            err.print("duende: blocks come late again and again; playing dry for 2 s (larger --block helps)")
-            told = rests
-        callbacks = host.rig.telemetry.count("callbacks")
-        if callbacks != seen:
-            seen, since = callbacks, time.monotonic()
-        elif not host.device.running or time.monotonic() - since > 3.0:
-            return False
-        if until is not None and time.monotonic() >= until:
-            return True
-    return True
+@app.command()
+def status(
+    port: Annotated[int | None, typer.Option(help="OSC port of the host; without it, the one that runs.")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Say what the running host does: preset, device, load, latency, blocks that came late."""
+    from .engine.control.client import look
+    from .engine.control.instances import choose_instance
+
+    info = choose_instance(port)
+    rows = look(info)
+    if json_output:
+        out.print_json(json.dumps(rows))
+        return
+    title = f"{info.name} on port {info.osc_port}"
+    out.print(_table(title, ("what", "value"), [(key, " ".join(map(str, row))) for key, row in rows.items()]))
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def ctl(
+    address: Annotated[str, typer.Argument(help="OSC address, as /duende/amount; /duende may be left out.")],
+    arguments: Annotated[list[str] | None, typer.Argument(help="Values; without any, the value is asked for.")] = None,
+    port: Annotated[int | None, typer.Option(help="OSC port of the host; without it, the one that runs.")] = None,
+) -> None:
+    """Set or ask a value of the running host, or give it an order."""
+    from .engine.control.client import ask, value_of
+    from .engine.control.instances import choose_instance
+
+    full = address if address.startswith("/duende") else f"/duende/{address.strip('/')}"
+    answer = ask(choose_instance(port), full, [value_of(text) for text in arguments or []])
+    out.print(" ".join(map(str, answer)), soft_wrap=True, markup=False)
+
+
+def _override(settings: object, **given: object) -> None:
+    """Put what was given on the command line in the place of what was kept."""
+    for name, value in given.items():
+        if value is not None:
+            setattr(settings, name, value)
+
+
+def _cores(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise DuendeError(f"--cores {text!r}: write numbers of cores separated by commas, as 2,3") from None
 
 
 @app.command()

@@ -7,6 +7,7 @@ from .namespace import PREFIX, Answer, Node, Range, Value, Values, parameter_nod
 from .session import SNAPSHOTS, TEMPO_BPM, Session
 
 CURRENT = f"{PREFIX}/preset/current"
+LIST = f"{PREFIX}/preset/list"
 
 
 def session_nodes(session: Session) -> list[Node]:
@@ -76,7 +77,7 @@ def _presets(session: Session) -> list[Node]:
         Node(f"{base}/preload", "s", "open the models of presets (names with spaces between) for later", write=preload),
         Node(f"{base}/save", "s", "store what plays, as it is now, under a name", write=save),
         Node(CURRENT, "s", "the preset that plays", read=lambda: [session.state.preset]),
-        Node(f"{base}/list", "s", "the presets there are, each as an argument", read=session.names),
+        Node(LIST, "s", "the presets there are, each as an argument", read=session.names),
     ]
 
 

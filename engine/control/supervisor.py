@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +30,7 @@ CONTROL_STUCK_S = 5.0
 STEADY_S = 10.0
 TRIES = 3
 TRY_AGAIN_S = (0.0, 0.3, 0.6)
-SEARCH_S = 2.0
+SEARCH_S = 0.8
 SPARE_AFTER_S = 1.0
 END_S = 0.6
 FOLDER = "duende-"
@@ -64,12 +64,13 @@ class Supervisor:
 
     engine:  how to run the engine; its `state` is filled in here.
     control: arguments of the control process (JSON); None runs the engine alone, on `first`.
+    preload: model files that will be played first, opened while control starts.
     stubborn: play on even if the device cannot be had at the start (a box that is switched on before its interface).
     tell:    is told `Opened`, `Played`, `Lost` and `Notice`.
 
     A spare engine, with everything imported and the models open, waits for the one that plays to fail: so the sound
     comes back as soon as the device can be opened. Where it cannot be, after three tries, a silent clock takes its
-    place, so that control goes on, and the device is asked for every two seconds.
+    place, so that control goes on, and the device is asked for about every second.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Supervisor:
         engine: EngineSetup,
         control: Callable[[Path], str] | None,
         *,
+        preload: Sequence[str] = (),
         stubborn: bool = False,
         tell: Callable[[Message], None] | None = None,
     ) -> None:
@@ -96,7 +98,7 @@ class Supervisor:
         self._control: Child | None = None
         self._orders: dict[int, Play] = {}
         self._last: Play | None = None
-        self._paths: dict[str, None] = {}
+        self._paths: dict[str, None] = dict.fromkeys(preload)
         self._tries = 0
         self._due: list[tuple[float, Callable[[], None]]] = []
         self._failure: str | None = None
@@ -107,6 +109,8 @@ class Supervisor:
         """Until `done` is set or the time is over; the reason where it cannot go on."""
         until = None if seconds is None else time.monotonic() + seconds
         self._engine = self._spawn("engine")
+        if self._paths:
+            self._engine.wire.send(Preload(0, list(self._paths)))
         if self._control_arguments is not None:
             self._control = self._spawn("control")
         try:
@@ -247,6 +251,7 @@ class Supervisor:
             self._later(SEARCH_S, self._fill_spare)
         elif child is self._searcher:
             self._searcher = None
+            self._fill_spare()
             self._later(SEARCH_S, self._search)
         elif child is self._control:
             self._restart_control(f"control ended ({_ended(child.process)})")
@@ -411,11 +416,12 @@ def sweep() -> None:
     """Remove what programs that were killed have left in the runtime folder."""
     for folder in runtime_folder().glob(f"{FOLDER}*-*"):
         number = folder.name.removeprefix(FOLDER).partition("-")[0]
-        if number.isdigit() and not _alive(int(number)):
+        if number.isdigit() and not alive(int(number)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process of that number runs."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

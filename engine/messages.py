@@ -1,10 +1,31 @@
-"""What parent, control and engine tell each other over their pipes: structure, never values. Plain data, no pickles."""
+"""What parent, control and engine tell each other: how to run, and structure, never values. Plain data, no pickles."""
 
 import msgspec
 
 from .. import DuendeError
 
 MAX_BYTES = 2**16
+
+
+class EngineSetup(msgspec.Struct, frozen=True):
+    """How to run. state: the shared state's file, whose folder is removed when the parent dies.
+
+    source, sink, in_channel, rate, block, allow_feedback: as for `duende live`. silent: play to a clock instead.
+    safety: blocks of extra delay. priority: of the audio thread, None: as it comes. cores: to stay on; none: any.
+    """
+
+    state: str
+    source: str | None = None
+    sink: str | None = None
+    in_channel: int = 1
+    rate: float | None = None
+    block: int = 128
+    provider: str = "cpu"
+    allow_feedback: bool = False
+    silent: bool = False
+    safety: int = 0
+    priority: int | None = 70
+    cores: list[int] = []
 
 
 class SlotPlan(msgspec.Struct, frozen=True):

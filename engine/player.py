@@ -6,7 +6,6 @@ import os
 import queue
 import shutil
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
@@ -16,39 +15,18 @@ import msgspec
 from .. import DuendeError
 from .device import ClockDevice, Device, SoundDevice, choose_device, list_devices, refuse_feedback
 from .host import Host, check_rate
-from .messages import Done, Lost, Message, Notice, Opened, Play, Played, Preload, Refused, Stop
+from .messages import Done, EngineSetup, Lost, Message, Notice, Opened, Play, Played, Preload, Refused, Stop
 from .model import Model, open_model
 from .preset import Rig, build_rig, processor_for
 from .realtime import pin, yield_quickly
 from .shared import ENGINE_BEAT, map_state
-from .wire import Wire
+from .wire import Wire, read_setup
 
 BEAT_S = 0.05
 SWITCH_TIMEOUT_S = 3.0
 OPEN_MODELS = 32
 STOP_S = 0.3
 LOST = 4
-
-
-class EngineSetup(msgspec.Struct, frozen=True):
-    """How to run. state: the shared state's file, whose folder is removed when the parent dies.
-
-    source, sink, in_channel, rate, block, allow_feedback: as for `duende live`. silent: play to a clock instead.
-    safety: blocks of extra delay. priority: of the audio thread, None: as it comes. cores: to stay on; none: any.
-    """
-
-    state: str
-    source: str | None = None
-    sink: str | None = None
-    in_channel: int = 1
-    rate: float | None = None
-    block: int = 128
-    provider: str = "cpu"
-    allow_feedback: bool = False
-    silent: bool = False
-    safety: int = 0
-    priority: int | None = 70
-    cores: list[int] = []
 
 
 class Player:
@@ -189,10 +167,10 @@ class Player:
 
 
 def main() -> None:
-    """Run the engine on a setup in JSON (first argument), with the parent on standard input and output."""
+    """Run the engine, with the parent on standard input and output; its setup comes first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    setup = msgspec.json.decode(sys.argv[1], type=EngineSetup)
     source, sink = os.dup(0), os.dup(1)
+    setup = msgspec.json.decode(read_setup(source), type=EngineSetup)
     # What libraries print must not get between the messages.
     os.dup2(2, 1)
     inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()

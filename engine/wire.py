@@ -31,7 +31,10 @@ class Wire:
 
     def send(self, message: Message) -> None:
         """Send a message; nothing happens where nobody is there any more."""
-        data = encode(message)
+        self.send_bytes(encode(message))
+
+    def send_bytes(self, data: bytes) -> None:
+        """Send what `read_setup` takes at the other end, before any message."""
         view = memoryview(_LENGTH.pack(len(data)) + data)
         with self._sending, contextlib.suppress(OSError):
             while self._open and view:
@@ -48,21 +51,31 @@ class Wire:
     def _read(self) -> None:
         try:
             while True:
-                (size,) = _LENGTH.unpack(self._exactly(_LENGTH.size))
-                if size > MAX_BYTES:
-                    break
-                self._deliver(decode(self._exactly(size)))
+                self._deliver(decode(_frame(self._source)))
         except (OSError, EOFError, DuendeError):
             pass
         self._deliver(None)
         with contextlib.suppress(OSError):
             os.close(self._source)
 
-    def _exactly(self, count: int) -> bytes:
-        parts = bytearray()
-        while len(parts) < count:
-            part = os.read(self._source, count - len(parts))
-            if not part:
-                raise EOFError
-            parts += part
-        return bytes(parts)
+
+def read_setup(source: int) -> bytes:
+    """The first thing that the parent sends a child: how to run. EOFError where it died before."""
+    return _frame(source)
+
+
+def _frame(source: int) -> bytes:
+    (size,) = _LENGTH.unpack(_exactly(source, _LENGTH.size))
+    if size > MAX_BYTES:
+        raise DuendeError(f"a message of {size} bytes: at most {MAX_BYTES} are allowed")
+    return _exactly(source, size)
+
+
+def _exactly(source: int, count: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < count:
+        part = os.read(source, count - len(parts))
+        if not part:
+            raise EOFError
+        parts += part
+    return bytes(parts)

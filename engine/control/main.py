@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +16,12 @@ from ...presets.format import write_atomically
 from ...presets.library import Library
 from ..messages import Lost, Message, Notice, Opened, Stop
 from ..shared import CONTROL_BEAT, map_state
-from ..wire import Wire
+from ..wire import Wire, read_setup
 from .instances import INFO, InstanceInfo
 from .link import RemoteEngine
 from .log import configure_log
 from .session import Session
-from .settings import Settings, write_settings
+from .settings import ControlSetup, write_settings
 
 if TYPE_CHECKING:
     from .network import Network
@@ -33,21 +32,6 @@ END_S = 0.4
 SHOW = "show.json"
 
 log = logging.getLogger("duende.control")
-
-
-class ControlSetup(msgspec.Struct, frozen=True):
-    """How to run. folder: of the shared state, show and info files, removed when the parent dies.
-
-    settings: in force, from file and command line; kept in the file `settings_path`, without it nowhere.
-    values: of parameters by name, set once the first preset plays. pid: the parent's.
-    """
-
-    folder: str
-    settings: Settings
-    settings_path: str | None
-    values: dict[str, float]
-    pid: int
-    log_file: str | None = None
 
 
 class Control:
@@ -69,9 +53,9 @@ class Control:
     async def run(self) -> None:
         """Until the parent says so, or is gone."""
         self._tasks.append(asyncio.create_task(self._beat()))
-        first = asyncio.create_task(self._first_preset())
+        await self._first_preset()
         try:
-            # Its imports take longer than a preset does to load.
+            # Its imports would hold up the first sound.
             from .network import Network
 
             self._network = await Network.start(self.session, self._settings, self.notice)
@@ -82,10 +66,8 @@ class Control:
         for message in self._waiting:
             self._network.told(message)
         self._tell_where(self._network)
-        await first
         self._tasks.append(asyncio.create_task(self._keep()))
         await self._ended.wait()
-        first.cancel()
         for task in self._tasks:
             task.cancel()
         with contextlib.suppress(TimeoutError):
@@ -182,9 +164,9 @@ async def _run(setup: ControlSetup) -> None:
 
 
 def main() -> None:
-    """Run control on a setup in JSON (first argument), with the parent on standard input and output."""
+    """Run control, with the parent on standard input and output; its setup, which holds the token, comes first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    setup = msgspec.json.decode(sys.argv[1], type=ControlSetup)
+    setup = msgspec.json.decode(read_setup(0), type=ControlSetup)
     configure_log(setup.log_file)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_run(setup))

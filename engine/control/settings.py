@@ -63,6 +63,21 @@ class Settings(msgspec.Struct):
     midi: MidiSettings = msgspec.field(default_factory=MidiSettings)
 
 
+class ControlSetup(msgspec.Struct, frozen=True):
+    """How to run. folder: of the shared state, show and info files, removed when the parent dies.
+
+    settings: in force, from file and command line; kept in the file `settings_path`, without it nowhere.
+    values: of parameters by name, set once the first preset plays. pid: the parent's.
+    """
+
+    folder: str
+    settings: Settings
+    settings_path: str | None
+    values: dict[str, float]
+    pid: int
+    log_file: str | None = None
+
+
 def settings_path() -> Path:
     """Where the file lies: in $DUENDE_HOME, else in the platform's place for user configuration."""
     if os.environ.get(HOME_VARIABLE):

@@ -10,11 +10,9 @@ import msgspec
 
 from ... import DuendeError
 from ...presets.library import Library
-from ..messages import Lost, Message, Notice, Opened, Played
-from ..player import EngineSetup
+from ..messages import EngineSetup, Lost, Message, Notice, Opened, Played
 from .log import configure_log
-from .main import ControlSetup
-from .settings import Settings
+from .settings import ControlSetup, Settings
 from .supervisor import Supervisor
 
 log = logging.getLogger("duende.parent")
@@ -57,9 +55,9 @@ class Show:
             cores=device.cores,
         )
 
-        def control(folder: Path) -> str:
+        def control(folder: Path) -> bytes:
             setup = ControlSetup(str(folder), settings, str(path), values, os.getpid(), self._log_file)
-            return msgspec.json.encode(setup).decode()
+            return msgspec.json.encode(setup)
 
         self._opened: Opened | None = None
         self._playing = False

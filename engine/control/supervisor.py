@@ -16,8 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..messages import Done, Lost, Message, Notice, Opened, Play, Played, Preload, Refused, SlotPlan, Stop
-from ..player import EngineSetup
+from ..messages import Done, EngineSetup, Lost, Message, Notice, Opened, Play, Played, Preload, Refused, SlotPlan, Stop
 from ..shared import CONTROL_BEAT, map_state
 from ..telemetry import Telemetry
 from ..wire import Wire
@@ -63,7 +62,7 @@ class Supervisor:
     """Keeps the sound going.
 
     engine:  how to run the engine; its `state` is filled in here.
-    control: arguments of the control process (JSON); None runs the engine alone, on `first`.
+    control: makes the setup of the control process (JSON) for a folder; None runs the engine alone (`play`).
     preload: model files that will be played first, opened while control starts.
     stubborn: play on even if the device cannot be had at the start (a box that is switched on before its interface).
     tell:    is told `Opened`, `Played`, `Lost` and `Notice`.
@@ -76,7 +75,7 @@ class Supervisor:
     def __init__(
         self,
         engine: EngineSetup,
-        control: Callable[[Path], str] | None,
+        control: Callable[[Path], bytes] | None,
         *,
         preload: Sequence[str] = (),
         stubborn: bool = False,
@@ -89,7 +88,7 @@ class Supervisor:
         self.telemetry = Telemetry(self.shared)
         self.health = Health()
         self._setup = msgspec.structs.replace(engine, state=str(self.state))
-        self._control_arguments = None if control is None else control(self.folder)
+        self._control_setup = None if control is None else control(self.folder)
         self._stubborn, self._tell = stubborn, tell or (lambda message: None)
         self._events: queue.SimpleQueue[tuple[Child, Message | None]] = queue.SimpleQueue()
         self._engine: Child | None = None
@@ -111,7 +110,7 @@ class Supervisor:
         self._engine = self._spawn("engine")
         if self._paths:
             self._engine.wire.send(Preload(0, list(self._paths)))
-        if self._control_arguments is not None:
+        if self._control_setup is not None:
             self._control = self._spawn("control")
         try:
             while not done.is_set() and self._failure is None:
@@ -348,13 +347,13 @@ class Supervisor:
 
     def _spawn(self, role: str, *, silent: bool = False) -> Child:
         if role == "control":
-            assert self._control_arguments is not None
-            module, argument = CONTROL, self._control_arguments
+            assert self._control_setup is not None
+            module, setup = CONTROL, self._control_setup
         else:
             module = ENGINE
-            argument = msgspec.json.encode(msgspec.structs.replace(self._setup, silent=silent)).decode()
+            setup = msgspec.json.encode(msgspec.structs.replace(self._setup, silent=silent or self._setup.silent))
         process = subprocess.Popen(
-            [sys.executable, "-m", module, argument],
+            [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
@@ -366,6 +365,7 @@ class Supervisor:
         process.stdin.close()
         wire = Wire(source, sink, lambda message: self._events.put((child, message)))
         child = Child(role, process, wire, time.monotonic())
+        wire.send_bytes(setup)
         wire.start()
         return child
 

@@ -7,7 +7,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
-from typing import Self
+from typing import Self, cast
 
 from ... import DuendeError
 from .access import Bucket, is_loopback, is_within, parse_host
@@ -184,8 +184,7 @@ class _Datagrams(asyncio.DatagramProtocol):
             self._transport = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)  # in name only, before Python 3.12
 
     def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
         shared = self._shared

@@ -44,7 +44,7 @@ def is_loopback(host: str) -> bool:
 class Bucket:
     """Work that somebody may cause: `burst` at once, `rate` per second over time.
 
-    What it will cost is known only afterwards, so an order is let in while anything is left, and may leave a debt.
+    What it will cost is known only afterwards, so an order is let in while at least 1 is left, and may leave a debt.
     """
 
     rate: float
@@ -55,10 +55,10 @@ class Bucket:
         self._left = self.burst
 
     def is_open(self, now: float) -> bool:
-        """Whether anything is left at this time (seconds, of the clock that gave the first `now`)."""
+        """Whether enough is left at this time (seconds, of the clock that gave the first `now`)."""
         self._left = min(self.burst, self._left + max(0.0, now - self.now) * self.rate)
         self.now = now
-        return self._left > 0.0
+        return self._left >= 1.0
 
     def spend(self, work: float) -> None:
         """Take out what an order has cost."""
@@ -67,4 +67,4 @@ class Bucket:
     @property
     def wait(self) -> float:
         """Seconds until it is open again; 0 if it is."""
-        return max(0.0, -self._left / self.rate)
+        return max(0.0, (1.0 - self._left) / self.rate)

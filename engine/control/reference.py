@@ -2,7 +2,7 @@
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -14,8 +14,15 @@ from ...presets.library import Library
 from ..messages import Done, Play, Played, Preload
 from ..shared import SharedState
 from .commands import session_nodes
-from .namespace import NORMALIZED, PREFIX, Node, Range
+from .dispatch import Dispatcher
+from .meters import Meters
+from .namespace import NORMALIZED, PREFIX, Namespace, Node, Range
+from .news import News
+from .recorder import Recorder
 from .session import Session, ShowState, SlotState
+from .subscriptions import Subscriptions
+from .tempo import Tempo
+from .tuner import Tuner
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "osc.md"
 STYLES = ("cello", "sax", "strings", "piano")
@@ -62,7 +69,7 @@ second instance takes other ports and says so. This page is written from the tab
   address), `type` (number or kind of arguments), `range`, `refused` (not possible now; the text says why),
   `malformed` (no OSC), `limit` (too much at once), `failed` (a fault of the host; its log tells more).
 - **Hearing**: `{PREFIX}/subscribe 9000` sends everything that changes, and the meters, to port 9000 of the host that
-  the message came from; 0 or nothing stands for the port that it came from. All values come first, then each change,
+  the message came from; 0 stands for the port that it came from. All values come first, then each change,
   at most every 10 ms and only as it is then; one's own changes come back, too. It lasts 60 s or as long as the third
   argument says (`{PREFIX}/subscribe 9000 "" 300`): renew it in time. Max and Pd send from another port than the one
   they listen on, so they have to name it.
@@ -117,7 +124,23 @@ def example_nodes() -> list[Node]:
         session.memory = None
     for row in session.table.rows():
         session.set(row.name, row.default)
-    return session_nodes(session)
+    namespace, news = Namespace(), News()
+    dispatcher, meters = Dispatcher(namespace), Meters(session)
+    Subscriptions(namespace, _NoTime()).join(dispatcher, session)
+
+    def rate() -> float:
+        return meters.rate
+
+    parts = (Tempo(session, news), Tuner(session, rate, news), Recorder(session, rate, news), meters, dispatcher)
+    return [*session_nodes(session), *(node for part in parts for node in part.nodes())]
+
+
+class _NoTime:
+    def time(self) -> float:
+        return 0.0
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> None:
+        pass
 
 
 class _NoEngine:
@@ -147,7 +170,8 @@ def _arguments(node: Node) -> str:
 
 
 def _ranges(node: Node) -> str:
-    return ", ".join(filter(None, map(_range, node.ranges)))
+    shown = [_range(bounds) for bounds in node.ranges]
+    return ", ".join(text or "any" for text in shown) if any(shown) else ""
 
 
 def _range(bounds: Range) -> str:
@@ -161,7 +185,7 @@ def _range(bounds: Range) -> str:
 
 def _use(node: Node) -> str:
     if node.stream:
-        return "told"
+        return "told" if node.read is None else "told, ask"
     return {0: "told", 1: "ask", 2: "do", 3: "set, ask"}[node.access]
 
 

@@ -1,7 +1,8 @@
 """What every test may use: a seeded random generator, and markers for what a machine may lack.
 
-A test marked ``live`` needs jackd and PortAudio, one marked ``train`` needs torch. Where that is missing the
-test is skipped and says why; with ``DUENDE_REQUIRE_LIVE=1`` in the environment it fails instead, so that a
+A test marked ``live`` needs jackd and PortAudio, or the programs that the marker names
+(``pytest.mark.live("oscsend")``); one marked ``train`` needs torch. Where that is missing the test is skipped and
+says why; with ``DUENDE_REQUIRE_LIVE=1`` in the environment it fails instead, so that a
 continuous-integration run cannot pass by skipping.
 """
 
@@ -20,9 +21,12 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(seed=440)
 
 
-def missing_for(marker: str) -> str | None:
-    """Name what this machine lacks for tests with ``marker``, or None if it lacks nothing."""
-    if marker == "live":
+def missing_for(marker: str, programs: tuple[str, ...] = ()) -> str | None:
+    """Name what this machine lacks for tests with ``marker`` and its ``programs``, or None if it lacks nothing."""
+    for program in programs:
+        if shutil.which(program) is None:
+            return f"{program} is not installed"
+    if marker == "live" and not programs:
         if shutil.which("jackd") is None:
             return "jackd is not installed"
         if ctypes.util.find_library("portaudio") is None:
@@ -35,9 +39,10 @@ def missing_for(marker: str) -> str | None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip, or fail where it is required, a test whose marker names something this machine lacks."""
     for marker in ("live", "train"):
-        if item.get_closest_marker(marker) is None:
+        found = item.get_closest_marker(marker)
+        if found is None:
             continue
-        missing = missing_for(marker)
+        missing = missing_for(marker, found.args)
         if missing is None:
             continue
         if os.environ.get("DUENDE_REQUIRE_LIVE") == "1":

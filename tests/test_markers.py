@@ -31,11 +31,11 @@ def run_marked(folder: Path, marker: str, *, required: str) -> str:
     return result.stdout.splitlines()[-1]
 
 
-@pytest.mark.parametrize("marker", ["live", "train"])
+@pytest.mark.parametrize("marker", ["live", "live('oscsend')", "train"])
 def test_skipped_where_missing(tmp_path: Path, marker: str) -> None:
     assert "1 passed, 1 skipped" in run_marked(tmp_path, marker, required="")
 
 
-@pytest.mark.parametrize("marker", ["live", "train"])
+@pytest.mark.parametrize("marker", ["live", "live('oscsend')", "train"])
 def test_fails_where_required(tmp_path: Path, marker: str) -> None:
     assert "1 passed, 1 error" in run_marked(tmp_path, marker, required="1")

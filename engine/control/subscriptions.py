@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ... import DuendeError
 from .access import is_within, parse_host
-from .commands import CURRENT, addresses_of
+from .commands import CURRENT, LIST, addresses_of
 from .dispatch import Dispatcher
 from .namespace import NORMALIZED, PREFIX, Namespace, Node, Range, RefusedError, Values
 from .osc import Message, bundles, encode
@@ -24,7 +24,6 @@ FLUSH_S = 0.01
 LEASE_S = 60.0
 MAX_LEASE_S = 600.0
 MAX_SUBSCRIBERS = 64
-LIST = f"{PREFIX}/preset/list"
 
 OpenUdp = Callable[[str, int], Peer]
 Key = tuple[str, str, int]

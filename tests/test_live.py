@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from duende.engine.preset import load_rig
 from duende.engine.render import render_array
 from duende.presets.format import FORMAT, Preset, SlotPreset
 from duende.presets.library import Library
+from jackd import Server
 from models import MIXED, tiny_model, tiny_weights
 
 Float32 = npt.NDArray[np.float32]
@@ -28,46 +28,19 @@ ATTEMPTS = 6
 pytestmark = pytest.mark.live
 
 
-@dataclass
-class Server:
-    """A private JACK server: its name reaches clients through the environment."""
-
-    environment: dict[str, str]
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    name = f"duende-test-{os.getpid()}"
-    base = os.environ | {"JACK_NO_AUDIO_RESERVATION": "1"}
-    environment = base | {"JACK_DEFAULT_SERVER": name, "JACK_NO_START_SERVER": "1"}
-    driver = ["-d", "dummy", "-r", str(RATE), "-p", str(PERIOD), "-C", "2", "-P", "2"]
-    process: subprocess.Popen[bytes] | None = None
-    for realtime in (["--realtime", "-P70"], ["--no-realtime"]):
-        process = subprocess.Popen(
-            ["jackd", *realtime, "-n", name, *driver],
-            env=base,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        ready = subprocess.run(
-            ["jack_wait", "-w", "-t", "10"], env=environment, capture_output=True, timeout=20, check=False
-        )
-        if process.poll() is None and ready.returncode == 0:
-            break
-        process.kill()
-        process.wait()
-    assert process is not None
-    assert process.poll() is None, "jackd did not start"
+    running = Server(f"duende-test-{os.getpid()}", PERIOD)
+    running.start()
     before = {key: os.environ.get(key) for key in ("JACK_DEFAULT_SERVER", "JACK_NO_START_SERVER")}
-    os.environ.update({key: environment[key] for key in before})
-    yield Server(environment)
+    os.environ.update({key: running.environment[key] for key in before})
+    yield running
     for key, value in before.items():
         if value is None:
             del os.environ[key]
         else:
             os.environ[key] = value
-    process.terminate()
-    process.wait(10)
+    running.stop()
 
 
 @pytest.fixture

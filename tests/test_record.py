@@ -17,9 +17,10 @@ from duende import DuendeError
 from duende.engine import record as module
 from duende.engine.device import ArrayDevice, Callback
 from duende.engine.record import LOST, Meter, Recorder, record
+from jackd import Server
 from memory import measure
 from signals import noise, tone
-from test_live import PERIOD, Player, Server, plucks, server, shift
+from test_live import PERIOD, Player, plucks, server, shift
 
 Float32 = npt.NDArray[np.float32]
 

@@ -94,7 +94,9 @@ class Show:
                 self._playing = True
                 self._first(message, self._opened)
         elif isinstance(message, Lost):
-            log.warning("%s", message.text)
+            # At the start it is the reason for which the program ends.
+            if self._opened is not None or self._headless:
+                log.warning("%s", message.text)
         elif isinstance(message, Notice):
             log.info("%s", message.text)
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import shutil
 import struct
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -251,12 +249,8 @@ def test_a_script_morphs(tmp_path: Path) -> None:
     asyncio.run(test())
 
 
-@pytest.mark.live
+@pytest.mark.live("pd")
 def test_the_pd_patch_sets_a_value_and_hears_the_others(tmp_path: Path) -> None:
-    if shutil.which("pd") is None:
-        missing = pytest.fail if os.environ.get("DUENDE_REQUIRE_LIVE") == "1" else pytest.skip
-        missing("pd is not installed (package puredata-core)")
-
     async def test() -> None:
         async with hosted(tmp_path) as host:
             listening = await OscServer.start(lambda packet, peer: 1, port=0)

@@ -1,26 +1,25 @@
-"""Everything through which a session is reached: OSC, OSCQuery, discovery, meters, tuner; one namespace for all."""
+"""The ways to a session: OSC, OSCQuery, MIDI and discovery, all on one tree of addresses."""
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from ... import DuendeError
 from ..messages import Lost, Notice, Opened
 from . import oscquery
 from .access import parse_networks
-from .commands import CURRENT, LIST, addresses_of, session_nodes
+from .commands import CURRENT, LIST, addresses_of
 from .discovery import Discovery
-from .dispatch import Dispatcher
-from .meters import READS_PER_S, Meters
-from .namespace import Namespace, Node
-from .news import News
+from .meters import READS_PER_S
+from .midi_map import MidiMap
+from .midi_ports import MidiPorts, Mido
 from .oscquery import OscQuery
+from .parts import Parts
 from .session import Session
 from .settings import Settings
 from .subscriptions import Subscriptions
 from .transport import OscServer
-from .tuner import Tuner
 
 OSC_PORT, HTTP_PORT, PORT_STEP, INSTANCES = 7700, 7701, 10, 10
 
@@ -30,11 +29,9 @@ class Network:
 
     def __init__(self, session: Session, settings: Settings, notice: Callable[[str], None]) -> None:
         self.session, self.settings, self._notice = session, settings, notice
-        self.namespace = Namespace()
-        self.news = News()
-        self.meters = Meters(session, settings.device.safety)
-        self.tuner = Tuner(session, lambda: self.meters.rate, self.news)
-        self.dispatcher = Dispatcher(self.namespace)
+        loop = asyncio.get_running_loop()
+        bindings = MidiMap.from_list(settings.midi.map)
+        self.parts = Parts.build(session, loop.call_soon_threadsafe, settings.device.safety, bindings)
         self.discovery = Discovery(notice)
         self._tasks: list[asyncio.Task[Any]] = []
 
@@ -57,32 +54,33 @@ class Network:
     def told(self, message: Opened | Lost | Notice) -> None:
         """News of the engine."""
         if isinstance(message, Opened):
-            self.meters.opened(message)
+            self.parts.meters.opened(message)
             for text in message.notices:
                 self._notice(text)
         elif isinstance(message, Lost):
-            self.meters.lost(message.text)
+            self.parts.meters.lost(message.text)
             self._notice(message.text)
         else:
             self._notice(message.text)
 
     def midi_map(self) -> list[dict[str, Any]]:
         """What MIDI controllers are bound to, for the settings."""
-        return self.settings.midi.map
+        return self.parts.midi.map.to_list()
 
     async def stop(self) -> None:
         """Close all ports, and take back the names."""
+        await self.parts.recorder.stop()
         for task in self._tasks:
             task.cancel()
         self.osc.close()
-        await asyncio.gather(self.dispatcher.close(), self.query.stop(), self.discovery.stop())
+        await asyncio.gather(self.parts.dispatcher.close(), self.query.stop(), self.discovery.stop())
 
     # -- inside --------------------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
         """Take the ports that were asked for; else, of several instances, each the first pair that is free."""
         asked = self.settings.network
-        networks = parse_networks(asked.allow)
+        networks, dispatcher = parse_networks(asked.allow), self.parts.dispatcher
         for instance in range(INSTANCES):
             step = instance * PORT_STEP
             osc_port = OSC_PORT + step if asked.osc_port is None else asked.osc_port
@@ -90,7 +88,11 @@ class Network:
             free = asked.osc_port is None or asked.http_port is None
             try:
                 self.osc = await OscServer.start(
-                    self.dispatcher.receive, asked.host, osc_port, allow=networks, counters=self.dispatcher.counters
+                    dispatcher.receive,
+                    asked.host,
+                    osc_port,
+                    allow=networks,
+                    counters=self.parts.dispatcher.counters,
                 )
             except DuendeError:
                 if asked.osc_port is not None or instance == INSTANCES - 1:
@@ -98,8 +100,8 @@ class Network:
                 continue
             name = asked.name if instance == 0 else f"{asked.name} {instance + 1}"
             self.query = OscQuery(
-                self.namespace,
-                self.dispatcher.receive,
+                self.parts.namespace,
+                dispatcher.receive,
                 oscquery.Settings(
                     name=name,
                     osc_port=self.osc.port,
@@ -123,30 +125,34 @@ class Network:
         """Let every part know what it has to of the others."""
         loop = asyncio.get_running_loop()
         allow = parse_networks(self.settings.network.allow)
-        self.subscriptions = Subscriptions(self.namespace, loop, self.osc.udp_peer, allow)
-        self.subscriptions.join(self.dispatcher, self.session)
-        query, subscriptions = self.query, self.subscriptions
+        parts, query = self.parts, self.query
+        subscriptions = Subscriptions(parts.namespace, loop, self.osc.udp_peer, allow)
+        subscriptions.join(parts.dispatcher, self.session)
         self.session.changed.append(lambda names: query.publish(addresses_of(self.session, names)))
-        self.session.structured.append(self._restructured)
-        self.dispatcher.written.append(lambda address: query.publish([address]))
-        self.news.changed += [subscriptions.touch, query.publish]
-        self.news.streamed += [subscriptions.stream, query.stream]
-        self.namespace.replace(self._nodes())
+        self.session.structured += [parts.renew, lambda: query.publish([CURRENT, LIST])]
+        parts.dispatcher.written.append(lambda address: query.publish([address]))
+        parts.news.changed += [subscriptions.touch, query.publish]
+        parts.news.streamed += [subscriptions.stream, query.stream]
+        parts.renew()
         self._tasks.append(loop.create_task(self._meter()))
+        self._join_midi()
         if self.settings.network.zeroconf:
             host = self.settings.network.host
             self._tasks.append(loop.create_task(self.discovery.start(self.name, host, self.osc.port, self.query.port)))
 
-    def _nodes(self) -> Sequence[Node]:
-        parts = (self.dispatcher, self.meters, self.tuner)
-        return [*session_nodes(self.session), *(node for part in parts for node in part.nodes())]
-
-    def _restructured(self) -> None:
-        self.namespace.replace(self._nodes())
-        self.query.publish([CURRENT, LIST])
+    def _join_midi(self) -> None:
+        """Listen to MIDI where its packages are installed; it is an extra."""
+        midi = self.parts.midi
+        try:
+            backend = Mido()
+        except DuendeError:
+            return
+        ports = MidiPorts(backend, midi.receive, self.parts.news, self.settings.midi.ports)
+        midi.ports = lambda: ports.names
+        self._tasks.append(asyncio.get_running_loop().create_task(ports.run()))
 
     async def _meter(self) -> None:
         while True:
             await asyncio.sleep(1.0 / READS_PER_S)
             with contextlib.suppress(DuendeError):
-                self.news.stream(self.meters.read())
+                self.parts.news.stream(self.parts.meters.read())

@@ -13,16 +13,10 @@ from ...presets.format import write_atomically
 from ...presets.library import Library
 from ..messages import Done, Play, Played, Preload
 from ..shared import SharedState
-from .commands import session_nodes
-from .dispatch import Dispatcher
-from .meters import Meters
-from .namespace import NORMALIZED, PREFIX, Namespace, Node, Range
-from .news import News
-from .recorder import Recorder
+from .namespace import NORMALIZED, PREFIX, Node, Range
+from .parts import Parts
 from .session import Session, ShowState, SlotState
 from .subscriptions import Subscriptions
-from .tempo import Tempo
-from .tuner import Tuner
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "osc.md"
 STYLES = ("cello", "sax", "strings", "piano")
@@ -124,15 +118,9 @@ def example_nodes() -> list[Node]:
         session.memory = None
     for row in session.table.rows():
         session.set(row.name, row.default)
-    namespace, news = Namespace(), News()
-    dispatcher, meters = Dispatcher(namespace), Meters(session)
-    Subscriptions(namespace, _NoTime()).join(dispatcher, session)
-
-    def rate() -> float:
-        return meters.rate
-
-    parts = (Tempo(session, news), Tuner(session, rate, news), Recorder(session, rate, news), meters, dispatcher)
-    return [*session_nodes(session), *(node for part in parts for node in part.nodes())]
+    parts = Parts.build(session, lambda call: None)
+    Subscriptions(parts.namespace, _NoTime()).join(parts.dispatcher, session)
+    return list(parts.nodes())
 
 
 class _NoTime:

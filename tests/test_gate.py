@@ -171,7 +171,8 @@ def test_a_successor_stands_as_the_one_before_did() -> None:
 
 
 def test_it_asks_for_no_array_and_keeps_nothing() -> None:
-    gate, samples = Gate(RATE, 128, 1), burst()[: 128 * 480].reshape(-1, 128, 1)
+    """An array for a block of 1024 frames would be 4096 bytes; 1.5 kB are views and numbers."""
+    gate, samples = Gate(RATE, 1024, 1), burst()[: 1024 * 60].reshape(-1, 1024, 1)
     calls = [0]
 
     def call() -> None:
@@ -183,5 +184,5 @@ def test_it_asks_for_no_array_and_keeps_nothing() -> None:
     memory = measure(call, 2 * len(samples))
     assert memory.kept_bytes < 4096
     assert memory.kept_array_bytes == 0
-    assert memory.transient_bytes < 2048
+    assert memory.transient_bytes < 3072
     assert memory.garbage == 0

@@ -1,7 +1,6 @@
 """Tempo from a foot and from a MIDI clock: taps by their median, clock ticks by a line through many of them."""
 
 import itertools
-import math
 import statistics
 import time
 from collections import deque
@@ -11,7 +10,7 @@ import numpy as np
 
 from .namespace import PREFIX, Node
 from .news import News
-from .session import TEMPO_BPM, Session
+from .session import Session
 
 TEMPO = f"{PREFIX}/tempo"
 FORGET_S = 2.0
@@ -81,9 +80,8 @@ class Tempo:
         return slope
 
     def _set(self, bpm: float) -> None:
-        if math.isfinite(bpm):
-            self._session.set_tempo(min(TEMPO_BPM[1], max(TEMPO_BPM[0], bpm)))
-            self._news.touch(TEMPO)
+        self._session.set_tempo(bpm)
+        self._news.touch(TEMPO)
 
 
 def _line(times: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> tuple[float, float]:

@@ -496,6 +496,21 @@ def test_it_stops_at_once_and_can_start_again() -> None:
     run(test())
 
 
+def test_it_stops_although_a_client_is_made_to_wait() -> None:
+    async def test() -> None:
+        show = Show()
+        show.work = int(60 * WORK_RATE + WORK_BURST)
+        async with served(show) as server, joined(server) as websocket:
+            await websocket.send(b"much")
+            await until(lambda: show.received)
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            await server.stop()
+            assert loop.time() - began < 0.9
+
+    run(test())
+
+
 # -- what it puts up with --------------------------------------------------------------------------------------------
 
 

@@ -65,9 +65,15 @@ def test_what_can_be_read_is_asked_with_nothing(desk: Desk) -> None:
 
 def test_values_have_the_type_of_their_address(desk: Desk) -> None:
     """A client that knows the type from OSCQuery need not look at each message."""
+    desk.session.state.tempo = 90
     desk.dispatcher.receive(encode("/duende/bypass"), desk.sender)
     desk.dispatcher.receive(encode("/duende/tempo"), desk.sender)
-    assert desk.sender.packets == [encode("/duende/bypass", [0]), encode("/duende/tempo", [120.0])]
+    desk.dispatcher.receive(encode("/duende/tempo", ["#1"]), desk.sender)
+    assert desk.sender.packets == [
+        encode("/duende/bypass", [0]),
+        encode("/duende/tempo", [90.0]),
+        encode("/duende/reply", ["/duende/tempo", "#1", 90.0]),
+    ]
 
 
 def test_a_bundle_is_answered_with_a_bundle(desk: Desk) -> None:

@@ -119,12 +119,14 @@ MALFORMED = {
     "array open": b"/a\0\0,[\0\0",
     "array closed": b"/a\0\0,]\0\0",
     "blob of negative size": b"/a\0\0,b\0\0\xff\xff\xff\xfc",
+    "blob that is read twice": b"/a\0\0,bi\0\xff\xff\xff\xfc",
     "blob too long": b"/a\0\0,b\0\0\0\0\0\5abcd",
     "blob without size": b"/a\0\0,b\0\0",
     "bundle cut": BUNDLE + b"\0\0\0\0",
     "element of negative size": BUNDLE + AT_ONCE + b"\xff\xff\xff\xfc" + encode("/a"),
     "element of no size": BUNDLE + AT_ONCE + b"\0\0\0\0",
     "element too long": BUNDLE + AT_ONCE + b"\0\0\0\x40" + encode("/a"),
+    "bundle not by words": BUNDLE + AT_ONCE + b"\0",
     "element not by words": BUNDLE + AT_ONCE + b"\0\0\0\7" + encode("/a"),
     "element that is nothing": BUNDLE + AT_ONCE + b"\0\0\0\4abc\0",
     "nested too deep": nested(MAX_DEPTH + 1),
@@ -147,6 +149,8 @@ def test_bounds_are_where_they_are_said() -> None:
     assert decode(nested(MAX_DEPTH)) == [Message("/a", [])]
     assert len(decode(bundle([b"/a\0\0"] * MAX_MESSAGES))) == MAX_MESSAGES
     assert len(decode(encode("/a", [b"x" * (MAX_PACKET - 12)]))) == 1
+    with pytest.raises(DuendeError, match="65540 bytes are too much for one OSC packet"):
+        decode(MALFORMED["too large"])
     with pytest.raises(DuendeError, match="too much for one OSC packet"):
         encode("/a", [b"x" * (MAX_PACKET - 8)])
 

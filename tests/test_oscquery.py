@@ -541,6 +541,21 @@ def test_a_thousand_clients_are_too_many() -> None:
     run(test())
 
 
+def test_idle_connections_keep_nobody_out() -> None:
+    async def test() -> None:
+        async with served(Show(), Settings(bounds=Bounds(connections=8))) as server, joined(server) as websocket:
+            idle = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(20)]
+            async with client_of(server) as client:
+                assert (await client.get("/a/gain?VALUE")).status_code == 200
+            await until(lambda: sum(reader.at_eof() or reader.exception() is not None for reader, _ in idle) >= 13)
+            await listen(websocket, "/a/gain")
+            assert message(await websocket.recv()) == ("/a/gain", [-6.0])
+            for _, writer in idle:
+                writer.close()
+
+    run(test())
+
+
 def test_half_requests_are_closed_in_time() -> None:
     async def test() -> None:
         async with served(Show(), Settings(bounds=Bounds(request_s=0.15))) as server:

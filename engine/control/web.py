@@ -92,17 +92,18 @@ class _Sockets(WebSocketsSansIOProtocol):
 
 
 def _limited(bounds: Bounds) -> type[asyncio.Protocol]:
+    waiting: dict[asyncio.Protocol, asyncio.Transport] = {}
+
     class Limited(H11Protocol):
-        """Refuses connections beyond the bound, and drops those whose request or answer takes too long."""
+        """Drops connections whose request or answer takes too long, and the oldest such where there are too many."""
 
         _deadline: TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            self._arm()
             if len(self.connections) > bounds.connections:
-                transport.abort()
-            else:
-                self._arm()
+                waiting.pop(next(iter(waiting))).abort()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._disarm()
@@ -118,9 +119,11 @@ def _limited(bounds: Bounds) -> type[asyncio.Protocol]:
             super().on_response_complete()
 
         def _arm(self) -> None:
+            waiting[self] = self.transport
             self._deadline = self.loop.call_later(bounds.request_s, self.transport.abort)
 
         def _disarm(self) -> None:
+            waiting.pop(self, None)
             if self._deadline is not None:
                 self._deadline.cancel()
                 self._deadline = None

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -229,6 +230,29 @@ def test_a_folder_that_vanishes_is_told(desk: Desk) -> None:
     asyncio.run(show())
     assert len(desk.told) == 2
     assert all("could not be written" in str(values[2]) for values in desk.told)
+
+
+def test_a_file_that_cannot_be_closed_is_told(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = soundfile.SoundFile.close
+
+    def close(self: Any) -> None:
+        was_closed = self.closed
+        closed(self)
+        if not was_closed:
+            raise OSError(5, "Input/output error")
+
+    async def show() -> None:
+        await desk.recorder.start()
+        desk.play(1000)
+        monkeypatch.setattr(soundfile.SoundFile, "close", close)
+        await desk.recorder.stop()
+
+    asyncio.run(show())
+    monkeypatch.undo()
+    assert [str(values[2]).split("s: ")[1] for values in desk.told] == [
+        f"{NAME}_{side}.part.wav: Input/output error" for side in ("dry", "wet")
+    ]
+    desk.check(desk.dry)
 
 
 def test_another_sample_rate_ends_it(desk: Desk) -> None:

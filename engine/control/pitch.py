@@ -32,6 +32,7 @@ OCTAVE_SHARE = 0.03
 LEAST_FIRST = 0.01
 ASTRAY_CENTS = 5.0
 LARGEST_ASTRAY = 0.2
+NOISE_PEAK = 4.0
 STIFFEST = 2e-3
 LENGTH = 8192
 
@@ -190,7 +191,8 @@ class _Spectra:
         orders, frequencies, sizes = np.asarray(found).T
         if orders[0] != 1.0 or sizes[0] < LEAST_FIRST * sizes.max():
             return None
-        reach = orders * sizes / sizes.max()
+        audible = sizes > min(NOISE_PEAK * self._floor(), float(sizes.max()) / 2.0)
+        reach = np.where(audible, orders * sizes / sizes.max(), 0.0)
         trust = reach**2 / (reach**2 + 0.02)
         squares, over = (frequencies / orders) ** 2, orders**2
         weights = trust
@@ -202,6 +204,10 @@ class _Spectra:
         if astray > LARGEST_ASTRAY:
             return None
         return math.sqrt(base + slope), astray
+
+    def _floor(self) -> float:
+        """Size of what is no partial."""
+        return float(np.median(self._size[: round(PARTIALS_HZ * LENGTH / self._rate)]))
 
 
 @functools.lru_cache(maxsize=64)

@@ -11,6 +11,8 @@ from typing import Any
 import mido
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from duende import DuendeError
 from duende.engine.control.commands import session_nodes
@@ -294,6 +296,41 @@ def test_a_loop_that_has_ended_is_no_error(tmp_path: Path) -> None:
     midi = Midi(desk.namespace, Tempo(desk.session, News()), News(), MidiMap(), loop.call_soon_threadsafe)
     loop.close()
     midi.receive(control(1, 2))
+
+
+addresses = st.sampled_from(
+    ["mix", "bypass", "output/gain", "tempo", "tap", "style/xy", "midi/map", "gone", "preset/load", "preset/next"]
+)
+ends = st.none() | st.floats(-1e9, 1e9)
+anything = st.builds(
+    Binding,
+    addresses,
+    st.sampled_from(["control", "control14"]),
+    st.integers(0, 31),
+    st.integers(0, 16),
+    ends,
+    ends,
+    st.sampled_from(["linear", "inverse", "toggle"]),
+    st.booleans(),
+) | st.builds(Binding, addresses, st.sampled_from(["note", "program"]), st.integers(0, 127))
+octets = st.sampled_from([0x90, 0xB0, 0xC0, 0xF8]) | st.integers(0, 31) | st.integers(0, 255)
+
+
+@pytest.fixture(scope="module")
+def one_desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    return Desk(tmp_path_factory.mktemp("desk"))
+
+
+@given(bindings=st.lists(anything, max_size=20), data=st.lists(octets, max_size=200))
+@settings(max_examples=60, deadline=None)
+def test_no_bytes_and_no_bindings_do_harm(one_desk: Desk, bindings: list[Binding], data: list[int]) -> None:
+    one_desk.midi.map = MidiMap(bindings)
+    parser = mido.Parser()
+    parser.feed(data)
+    in_loop(lambda: one_desk.play(*parser))
+    for row in one_desk.session.table.rows():
+        assert row.minimum <= one_desk.session.get(row.name) <= row.maximum
+    assert 30.0 <= one_desk.session.state.tempo <= 300.0
 
 
 # -- learning ----------------------------------------------------------------------------------------------------

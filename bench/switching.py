@@ -93,7 +93,7 @@ def main() -> None:
             made.bank.set(row.name, row.default)
         return made
 
-    samples = playing(RATE, round((SWITCHES + 2) * SWITCH_EVERY_S * RATE))
+    samples = playing(RATE, round(2 * SWITCHES * SWITCH_EVERY_S * RATE))
     shared = SharedState()
     device = PacedDevice(samples, RATE, BLOCK)
     host = Host(rig(0), device)  # type: ignore[arg-type]

@@ -27,6 +27,13 @@ SWITCH_TIMEOUT_S = 3.0
 OPEN_MODELS = 32
 STOP_S = 0.3
 LOST = 4
+TELL_EVERY_S = 2.0
+TROUBLES = {
+    "rests": "blocks came late again and again: the plain guitar plays for 2 s (a larger --block or --safety helps)",
+    "faults": "a style gave nonsense: the plain guitar played in its place, and it was started afresh",
+    "failed": "the chain failed: silence played in its place (a fault of duende)",
+    "input_repairs": "the device delivered samples that are no numbers: silence played in their place",
+}
 
 
 class Player:
@@ -38,6 +45,8 @@ class Player:
         self._host: Host | None = None
         self._models: dict[tuple[str, int], Model] = {}
         self._told = ""
+        self._troubles = dict.fromkeys(TROUBLES, 0)
+        self._told_at = -TELL_EVERY_S
 
     def run(self, inbox: "queue.SimpleQueue[Message | None]") -> int:
         """Until the parent says so or is gone (0), or the device is (LOST)."""
@@ -141,10 +150,23 @@ class Player:
         if host.notice and host.notice != self._told:
             self._told = host.notice
             self._wire.send(Notice(host.notice))
+        self._tell_troubles(host)
         if not host.device.running:
             self._wire.send(Lost("the device stopped delivering: was it unplugged, or its server ended?"))
             return False
         return True
+
+    def _tell_troubles(self, host: Host) -> None:
+        """Say what the audio thread has counted, each kind once in a while."""
+        now = time.monotonic()
+        if now - self._told_at < TELL_EVERY_S:
+            return
+        for name, text in TROUBLES.items():
+            count = host.telemetry.count(name)
+            if count > self._troubles[name]:
+                self._wire.send(Notice(text))
+                self._told_at = now
+            self._troubles[name] = count
 
     def _model(self, path: str) -> Model:
         try:

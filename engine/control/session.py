@@ -371,6 +371,8 @@ class Session:
         if not 0 <= state.page < PAGES:
             return False
         self.state, self.table = state, table
+        # A control that died while it muted for the tuner must not leave the show silent.
+        self.shared.pages[state.page][table.find("mute")[0]] = 0.0
         return True
 
 

@@ -224,6 +224,7 @@ def test_orders_under_way_are_bounded_and_can_be_given_up(tmp_path: Path) -> Non
         answers = [answer for _ in range(MAX_WAITING + 3) for answer in desk.send("/x/wait")]
         await asyncio.sleep(0)
         await desk.dispatcher.close()
+        assert len(asyncio.all_tasks()) == 1
         return answers
 
     answers = asyncio.run(flood())

@@ -225,9 +225,9 @@ def test_senders_that_are_remembered_are_bounded() -> None:
     async def talk() -> None:
         heard = Heard()
         async with serving(heard, Limits(senders=2)) as server:
-            for port in (1001, 1002, 1001, 1003):
-                server.udp_peer("127.0.0.1", port)
             first = server.udp_peer("127.0.0.1", 1001)
+            for port in (1002, 1001, 1003):
+                server.udp_peer("127.0.0.1", port)
             assert first is server.udp_peer("127.0.0.1", 1001)
             server.udp_peer("127.0.0.1", 1002)
             server.udp_peer("127.0.0.1", 1003)

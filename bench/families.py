@@ -63,9 +63,12 @@ def corners(family: Family, clips: Path, guitars: Mapping[str, Float32], found: 
         for voice in family.voices:
             alone = single(f"{voice.name}-alone", clips / voice.clip, Path(folder) / "presets")
             clip = load_sound(clips / voice.clip, RATE)
-            own = evaluate(alone, guitars, clip, bench_seconds=0.0)
-            row(voice.name, "family", *judged(found[voice.name]))
-            row(voice.name, "alone", *judged(own))
+            amount = DistillConfig().played
+            values = {"slot/1/amount": amount}
+            alike = evaluate(shipped(voice), guitars, clip, values=values, bench_seconds=0.0)
+            row(voice.name, "family as it is played", *judged(found[voice.name]))
+            row(voice.name, f"family at {amount:g}", *judged(alike))
+            row(voice.name, f"alone, {amount:g}", *judged(evaluate(alone, guitars, clip, bench_seconds=0.0)))
 
 
 def halfway(family: Family, clips: Path, takes: Mapping[str, Float32]) -> None:
@@ -142,12 +145,14 @@ def main(arguments: list[str]) -> None:
         if voice.description
     }
     for family in FAMILIES:
-        if family.mode == "timbre":
-            corners(family, clips, guitars, found)
-        else:
-            kept(family, clips, takes)
         halfway(family, clips, takes)
     gains(found)
+    for family in FAMILIES:
+        if family.mode == "texture":
+            kept(family, clips, takes)
+    for family in FAMILIES:
+        if family.mode == "timbre":
+            corners(family, clips, guitars, found)
 
 
 if __name__ == "__main__":

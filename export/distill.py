@@ -48,8 +48,9 @@ class DistillConfig:
     body_octaves: smoothing of the body's spectrum; 0 copies every line of the clip, which imprints its pitches.
     seconds, run_in_seconds: length of a training piece, and of what warms up its slow averages.
     plain_pieces, plain_seconds: how much playing that is not trained on sets the levels, and how long a piece of it is.
-    amount:       what presets are played at: where the whole style is asked for, and nothing more beyond. At three
-        quarters of the way onsets and pitch are still the player's; what the rest gains in timbre is lost in those.
+    amount:       where the whole style is asked for, and nothing more beyond. At three quarters of the way onsets and
+        pitch are still the player's; what the rest gains in timbre is lost in those.
+    played:       the amount that presets are played at and levels are set for.
     at_amount:    share of the pieces that are played there; the others anywhere from 0 to 1.
     corners:      share of the pieces that are played in one style alone, where there are several.
     """
@@ -70,6 +71,7 @@ class DistillConfig:
     body_octaves: float = 0.12
     filter_banks: int = 24
     amount: float = 0.75
+    played: float = 0.75
     at_amount: float = 0.65
     corners: float = 0.6
     check_every: int = 50
@@ -428,11 +430,11 @@ class _Training:
 
     @torch.no_grad()
     def _calibrate(self, student: Student) -> None:
-        """Set the level of every style so that its output has the RMS of what is played."""
+        """Set the level of every style so that, as it is played, its output has the RMS of what comes in."""
         for number in range(len(self._styles)):
             mixes = np.zeros((1, len(self._styles)))
             mixes[:, number] = 1.0
-            setting = self._setting(mixes, [self._config.amount])
+            setting = self._setting(mixes, [self._config.played])
             for _ in range(2):
                 excess = []
                 for piece in self._pool._plain:

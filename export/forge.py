@@ -217,7 +217,7 @@ def _make_timbre(
     origin = _origin(request, styles, teacher, asdict(config.weights), done)
     names = [style.name for style in styles]
     data = model_bytes(distilled, request.name, names, config.sizes, config.sample_rate, origin)
-    return _Draft(data, config.amount, distilled.history, teacher, distilled.complete)
+    return _Draft(data, config.played, distilled.history, teacher, distilled.complete)
 
 
 def _make_texture(

@@ -112,7 +112,7 @@ def test_a_family_holds_its_styles_apart_and_what_lies_between(tmp_path: Path) -
     library = Library(tmp_path / "presets", tmp_path / "none")
     forged = forge(request, library)
     guitar = request.judges["phrase"]
-    assert forged.entry.read().slots[0].values == {"amount": SMALL.amount, "reed": 1.0, "bell": 0.0}
+    assert forged.entry.read().slots[0].values == {"amount": SMALL.played, "reed": 1.0, "bell": 0.0}
     targets = [measures.StyleTarget(clip, RATE) for clip in (reed(), bell())]
     distances = []
     for weights in ((1.0, 0.0), (0.5, 0.5), (0.0, 1.0)):

@@ -96,7 +96,7 @@ def main() -> None:
     samples = playing(RATE, round(2 * SWITCHES * SWITCH_EVERY_S * RATE))
     shared = SharedState()
     device = PacedDevice(samples, RATE, BLOCK)
-    host = Host(rig(0), device)  # type: ignore[arg-type]
+    host = Host(rig(0), device, priority=70)  # type: ignore[arg-type]
     player = threading.Thread(target=host.start)
     player.start()
     to_sound = []
@@ -112,7 +112,7 @@ def main() -> None:
         host.collect()
     player.join()
     quiet = PacedDevice(samples, RATE, BLOCK)
-    still = Host(rig(0), quiet)  # type: ignore[arg-type]
+    still = Host(rig(0), quiet, priority=70)  # type: ignore[arg-type]
     still.start()
 
     sys.stderr.write(f"{CHANGES} changes\n")

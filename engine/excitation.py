@@ -15,6 +15,7 @@ With l the level of the input x and l_b that of its band x_b (smoothed root mean
 All are pre-emphasised, y(t) - 0.9 y(t-1) at 48 kHz, against leakage between bins of a spectrum that falls steeply.
 """
 
+import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,6 +81,14 @@ def decimator(sample_rate: float) -> Float64:
     return np.asarray(signal.minimum_phase(linear, method="homomorphic", n_fft=16384))
 
 
+@functools.cache
+def noise_loop() -> Float32:
+    """The noise [NOISE_PERIOD] that all streams repeat; one array for all of them, not to be changed."""
+    noise = np.random.default_rng(NOISE_SEED).standard_normal(NOISE_PERIOD).astype(np.float32)
+    noise.flags.writeable = False
+    return noise
+
+
 def level_window(sample_rate: float) -> Float64:
     """Weights [WINDOW_SUB_BLOCKS] of past sub-blocks, newest first, sum 1: (t / lag) exp(-t / lag), faded out.
 
@@ -119,7 +128,7 @@ class Excitations:
         self._direct_rows = slice(0 if "dry@1" in names else 1, 2 if "noise@1" in names else 1)
         self._carry = np.zeros((channels, 2), dtype=np.float32)
         self._emphasis = np.float32(-pre_emphasis(sample_rate))
-        self._noise = np.random.default_rng(NOISE_SEED).standard_normal(NOISE_PERIOD).astype(np.float32)
+        self._noise = noise_loop()
         self._noise_at = 0
         self._saturated = [name for name in self.names if name in ("soft@1", "hard@1", "rect@1")]
         if self._saturated:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -9,12 +10,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 import pytest
 
 from duende.engine.control.client import ask
 from duende.engine.control.instances import InstanceInfo, instances
+from duende.engine.control.osc import encode
 from duende.engine.control.supervisor import FOLDER, runtime_folder
 from duende.engine.shared import SharedState, map_state
+from duende.engine.telemetry import Telemetry
 from jackd import Server
 from sessions import tiny_library
 
@@ -140,6 +144,35 @@ def _answers(program: Program) -> bool:
         return bool(ask(program.info, "/duende/ping"))
     except Exception:  # noqa: BLE001
         return False
+
+
+def test_rubbish_floods_and_half_requests_are_not_heard(program: Program) -> None:
+    rng = np.random.default_rng(4)
+    address = (program.info.address, program.info.osc_port)
+    half = [socket.create_connection((program.info.address, program.info.http_port)) for _ in range(20)]
+    for connection in half:
+        connection.sendall(b"GET /duende HTTP/1.1\r\nHost:")
+    written = program.shared.written
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for number in range(3000):
+            sock.sendto(rng.bytes(int(rng.integers(0, 200))), address)
+            sock.sendto(encode("/duende/mix", [number / 3000.0]), address)
+            sock.sendto(encode("/duende/preset/load", ["../../etc/passwd"]), address)
+            sock.sendto(encode("/duende/slot/*/bypass", [float("nan")]), address)
+            if number % 50 == 0:
+                time.sleep(0.01)
+    with socket.create_connection(address) as stream:
+        stream.sendall(rng.bytes(20000))
+    for connection in half:
+        connection.close()
+    wait_until(lambda: _answers(program))
+    # What still waits in the socket comes first.
+    wait_until(lambda: ask(program.info, "/duende/mix", [0.5]) == ask(program.info, "/duende/mix") == [0.5])
+    assert ask(program.info, "/duende/preset/current") == ["duo"]
+    assert program.shared.written > written
+    telemetry = Telemetry(program.shared)
+    assert telemetry.count("faults") == telemetry.count("failed") == 0
+    assert len(program.children()["player"]) == 2
 
 
 def test_the_sound_comes_back_with_its_server(program: Program, server: Server) -> None:

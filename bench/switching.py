@@ -16,9 +16,10 @@ import numpy as np
 from duende.engine.bench import PacedDevice, machine, playing
 from duende.engine.host import Host
 from duende.engine.model import open_model
-from duende.engine.preset import build_rig, processor_for
+from duende.engine.preset import build_rig
 from duende.engine.realtime import SWITCH_INTERVAL_S, raise_priority, yield_quickly
 from duende.engine.shared import PAGES, SharedState
+from duende.engine.slots import processor_for
 from duende.presets.library import Library
 
 RATE, BLOCK = 48000.0, 128

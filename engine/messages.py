@@ -29,10 +29,14 @@ class EngineSetup(msgspec.Struct, frozen=True):
 
 
 class SlotPlan(msgspec.Struct, frozen=True):
-    """A slot: its name and the model file that plays in it. path was checked by control, and comes from no network."""
+    """A slot: its name, the file that it plays (none for effects), and its kind (`engine.slots`).
+
+    path was checked by control, and comes from no network.
+    """
 
     name: str
     path: str
+    kind: str = "style"
 
 
 class Play(msgspec.Struct, frozen=True, tag="play"):

@@ -17,9 +17,10 @@ from .device import ClockDevice, Device, SoundDevice, choose_device, list_device
 from .host import Host, check_rate
 from .messages import Done, EngineSetup, Lost, Message, Notice, Opened, Play, Played, Preload, Refused, Stop
 from .model import Model, open_model
-from .preset import Rig, build_rig, processor_for
+from .preset import Rig, build_rig
 from .realtime import pin, yield_quickly
 from .shared import ENGINE_BEAT, map_state
+from .slots import make_processor, processor_for
 from .wire import Wire, read_setup
 
 BEAT_S = 0.05
@@ -91,9 +92,9 @@ class Player:
 
     def _play(self, order: Play) -> bool:
         started = time.perf_counter()
-        models = [self._model(slot.path) for slot in order.slots]
-        named = [(slot.name, processor_for(model)) for slot, model in zip(order.slots, models, strict=True)]
-        rig = build_rig([*named], self._shared, order.page)
+        rig = build_rig(
+            [(slot.name, make_processor(slot, self._model)) for slot in order.slots], self._shared, order.page
+        )
         seamless = True
         if self._host is None:
             try:
@@ -116,7 +117,7 @@ class Player:
                 [samples for _, samples in latency.slots],
                 seamless,
                 time.perf_counter() - started,
-                [notice for model in models for notice in model.notices],
+                [notice for slot in order.slots if slot.kind == "style" for notice in self._model(slot.path).notices],
             )
         )
         return True

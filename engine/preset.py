@@ -9,13 +9,12 @@ from threadpoolctl import threadpool_limits
 from .. import DuendeError
 from ..presets.library import Entry
 from .chain import Chain
-from .model import Model, load_model
+from .model import load_model
 from .params import ParameterBank
 from .processor import Processor
 from .shared import SharedState
-from .spectral import SpectralProcessor
+from .slots import processor_for
 from .telemetry import Telemetry
-from .texture import TextureProcessor
 
 
 @dataclass
@@ -45,11 +44,6 @@ def build_rig(processors: list[tuple[str, Processor]], shared: SharedState | Non
     shared = SharedState() if shared is None else shared
     bank, telemetry = ParameterBank(shared.pages[page], keep=not shared.fresh), Telemetry(shared)
     return Rig(shared, bank, telemetry, Chain(bank, telemetry, processors), [])
-
-
-def processor_for(model: Model) -> SpectralProcessor | TextureProcessor:
-    """What plays a model, by its kind."""
-    return TextureProcessor(model) if model.spec.kind == "texture" else SpectralProcessor(model)
 
 
 def load_rig(entry: Entry, provider: str = "cpu", values: Mapping[str, float] | None = None) -> Rig:

@@ -21,8 +21,9 @@ from ..engine.bench import BlockTimes, bench_block, machine, real_time_factor
 from ..engine.device import ArrayDevice
 from ..engine.host import Host, LatencyReport
 from ..engine.model import Model
-from ..engine.preset import Rig, build_rig, load_rig, processor_for
+from ..engine.preset import Rig, build_rig, load_rig
 from ..engine.render import render_array
+from ..engine.slots import processor_for
 from ..engine.spec import ModelSpec
 from ..presets.library import Entry
 from . import measures

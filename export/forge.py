@@ -17,8 +17,9 @@ import torch
 
 from .. import DuendeError
 from ..engine.model import Model, load_model
-from ..engine.preset import build_rig, processor_for
+from ..engine.preset import build_rig
 from ..engine.render import render_array
+from ..engine.slots import processor_for
 from ..engine.spec import PRECISIONS, Clip, Provenance
 from ..presets.format import FORMAT, Preset, SlotPreset
 from ..presets.library import Entry, Library, check_name, home

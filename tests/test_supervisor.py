@@ -15,7 +15,8 @@ import pytest
 from duende.engine.control.supervisor import FOLDER, Supervisor, runtime_folder, sweep
 from duende.engine.messages import EngineSetup, Lost, Message, Opened, Played, SlotPlan
 from duende.engine.params import GLOBALS
-from duende.engine.preset import build_rig, processor_for
+from duende.engine.preset import build_rig
+from duende.engine.slots import processor_for
 from models import dry_model
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals that stop and kill")

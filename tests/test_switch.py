@@ -13,9 +13,10 @@ from duende import DuendeError
 from duende.engine.device import ArrayDevice
 from duende.engine.host import SWITCH_S, Host
 from duende.engine.model import Model
-from duende.engine.preset import Rig, build_rig, processor_for
+from duende.engine.preset import Rig, build_rig
 from duende.engine.relay import Relay
 from duende.engine.shared import PAGES, SharedState
+from duende.engine.slots import processor_for
 from models import tiny_model, tiny_texture, tiny_weights
 from processors import Delay, Gain
 from signals import noise, picked_notes, snr_db, tone

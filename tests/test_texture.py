@@ -10,9 +10,10 @@ from duende import DuendeError
 from duende.engine.chain import Chain
 from duende.engine.model import TEXTURE_SIZES, Model
 from duende.engine.params import ParameterBank
-from duende.engine.preset import build_rig, processor_for
+from duende.engine.preset import build_rig
 from duende.engine.processor import StreamSpec
 from duende.engine.shared import SharedState
+from duende.engine.slots import processor_for
 from duende.engine.spectral import SpectralProcessor
 from duende.engine.stft import StftSizes
 from duende.engine.telemetry import Telemetry

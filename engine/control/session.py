@@ -20,7 +20,7 @@ from ..messages import Done, Play, Played, Preload, SlotPlan
 from ..model import load_model
 from ..params import GLOBALS, Parameter, ParameterTable, control_parameter
 from ..shared import HEARD_PAGE, PAGES, SharedState
-from ..styles import StyleControls
+from ..slots import slot_controls
 
 SNAPSHOTS = 8
 GLIDE_STEP_S = 0.01
@@ -36,11 +36,12 @@ class EngineLink(Protocol):
 
 
 class SlotState(msgspec.Struct):
-    """A slot that plays: its name, model file, and the styles that the model mixes."""
+    """A slot that plays: its name, its file (none for effects), the styles that a model mixes, and its kind."""
 
     name: str
     path: str
     styles: list[str]
+    kind: str = "style"
 
 
 class ShowState(msgspec.Struct):
@@ -311,12 +312,12 @@ class Session:
         async with self._changing:
             if turn != self._newest:
                 raise DuendeError(f"{preset}: another change was asked for in the meantime")
-            opened = [SlotState(*await self._open(slot.path)) for slot in slots]
+            opened = [await self._open(slot) for slot in slots]
             table = _table(opened)
             page = (self.state.page + 1) % PAGES
             before = self.state
             self._write_page(page, table, values)
-            plan = [SlotPlan(slot.name, slot.path) for slot in opened]
+            plan = [SlotPlan(slot.name, slot.path, slot.kind) for slot in opened]
             played = await self.engine.ask(Play(next(self._requests), page, plan))
             assert isinstance(played, Played)
             self.state = ShowState(
@@ -339,9 +340,11 @@ class Session:
             place, row = table.find(name)
             self.shared.pages[page][place] = row.check(value)
 
-    async def _open(self, path: str) -> tuple[str, str, list[str]]:
-        """Name, path and styles of a model, checked in this process so that the engine need not."""
-        file = Path(path)
+    async def _open(self, slot: SlotState) -> SlotState:
+        """The slot with name and styles of its model, which is checked in this process so that the engine need not."""
+        if slot.kind != "style":
+            return slot
+        path, file = slot.path, Path(slot.path)
         try:
             key = (path, file.stat().st_mtime_ns)
         except OSError as error:
@@ -350,7 +353,7 @@ class Session:
             model = await asyncio.to_thread(load_model, file)
             self._models[key] = [model.spec.name, *model.spec.styles]
         name, *styles = self._models[key]
-        return name, path, styles
+        return SlotState(name, path, styles)
 
     def _tell(self, names: Sequence[str]) -> None:
         for listener in self.changed:
@@ -380,7 +383,7 @@ def _table(slots: Sequence[SlotState]) -> ParameterTable:
     """Rows of the chain that these slots make."""
     table = ParameterTable()
     for place, slot in enumerate(slots):
-        controls = StyleControls(slot.styles).controls
+        controls = slot_controls(slot.kind, slot.name, slot.styles)
         table.set_slot(place, [control_parameter(place + 1, slot.name, control) for control in controls])
     return table
 

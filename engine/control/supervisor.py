@@ -228,6 +228,10 @@ class Supervisor:
     # -- engines -------------------------------------------------------------------------------------------------
 
     def _check_engine(self, now: float) -> None:
+        if self._searcher is not None and now - self._searcher.started > OPEN_TIMEOUT_S:
+            # Its end comes through its pipe.
+            with contextlib.suppress(OSError):
+                self._searcher.process.kill()
         child = self._engine
         if child is None:
             return
@@ -305,6 +309,7 @@ class Supervisor:
             return
         spare, self._spare = self._spare, None
         self._searcher = spare if spare is not None else self._spawn("spare")
+        self._searcher.started = time.monotonic()
         self._searcher.wire.send(msgspec.structs.replace(self._last, request=0))
 
     def _from_searcher(self, child: Child, message: Message) -> None:

@@ -40,11 +40,11 @@ LOSSES: tuple[tuple[str, LossWeights, bool], ...] = (
     ("no Gram matrices", replace(BASE, gram=0.0), False),
     ("no pitch guard", replace(BASE, chroma=0.0), False),
     ("no onset guard", replace(BASE, onset=0.0), False),
-    ("no loudness guard", replace(BASE, loudness=0.0, level=0.0), False),
+    ("no loudness guard", replace(BASE, loudness=0.0), False),
     ("no tonality guard", replace(BASE, tonality=0.0), False),
     ("no price on noise", replace(BASE, noise=0.0), False),
     ("no price on moving and rough gains", replace(BASE, movement=0.0, roughness=0.0), False),
-    ("no guard at all", LossWeights(1.5, 2.0, *[0.0] * 10), False),
+    ("no guard at all", LossWeights(1.5, 2.0, *[0.0] * 9), False),
 )
 CONTENTS: tuple[tuple[str, Augmentation], ...] = (
     ("no augmentation", UNALTERED),

@@ -346,7 +346,6 @@ class _Training:
             "chroma": pool._pitch(known.notes[index], known.note_weight[index], output),
             "onset": onset_loss(known.flux[index], flux(levels)),
             "loudness": torch.relu(0.95 - correlation(known.loudness[index], log_level(output))),
-            "level": _log_gain(sound, heard.aligned).square(),
             "tonality": torch.relu(wanted - self._styles[0].tonality_of(output)).mean(dim=1),
             "noise": noise,
             "roughness": over_bands + 4.0 * over_time,
@@ -417,8 +416,7 @@ class _Training:
                 terms = self._terms(
                     student, [piece], self._setting(mixes, [self._config.amount]), piece % self._config.filter_banks
                 )
-                # The level is set afterwards, and what a student errs by on four pieces is chance.
-                terms = {name: term for name, term in terms.items() if name not in ("target", "level")}
+                terms.pop("target", None)
                 totals.append(float(self._total(terms)))
                 grams.append(float(terms["gram"]))
                 envelopes.append(float(terms["envelope"]))

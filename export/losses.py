@@ -31,7 +31,6 @@ class LossWeights:
     chroma: float = 9.0
     onset: float = 16.0
     loudness: float = 4.0
-    level: float = 2.0
     tonality: float = 4.0
     noise: float = 0.2
     roughness: float = 0.5

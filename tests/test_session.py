@@ -92,6 +92,15 @@ def test_slots_keep_their_values_when_they_move(tmp_path: Path) -> None:
         asyncio.run(session.remove_slot(2))
 
 
+@pytest.mark.parametrize("source", ["sound:x", "style:solo", ":x", "nothing"])
+def test_sources_that_do_not_exist_are_refused_before_the_engine_hears_of_them(source: str, tmp_path: Path) -> None:
+    session = tiny_session(tmp_path)
+    with pytest.raises(DuendeError) as caught:
+        asyncio.run(session.add_slot(source))
+    assert "\n" not in str(caught.value)
+    assert not session.engine.orders  # type: ignore[attr-defined]
+
+
 def test_only_the_latest_of_many_switches_is_carried_out(tmp_path: Path) -> None:
     session = tiny_session(tmp_path)
 

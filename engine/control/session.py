@@ -208,14 +208,14 @@ class Session:
 
     # -- slots ---------------------------------------------------------------------------------------------------
 
-    async def add_slot(self, preset: str) -> Played:
-        """Append the first slot of a preset to the chain."""
-        return await self._rebuild([*range(len(self.state.slots)), preset])
+    async def add_slot(self, source: str) -> Played:
+        """Append a slot to the chain: KIND:NAME ("fx:delay"), or a preset, for its first slot."""
+        return await self._rebuild([*range(len(self.state.slots)), source])
 
-    async def load_slot(self, number: int, preset: str) -> Played:
-        """Let the first slot of a preset play in slot number (from 1)."""
+    async def load_slot(self, number: int, source: str) -> Played:
+        """Let another source, as for add_slot, play in slot number (from 1)."""
         order: list[int | str] = list(range(len(self.state.slots)))
-        order[self._place(number)] = preset
+        order[self._place(number)] = source
         return await self._rebuild(order)
 
     async def move_slot(self, number: int, to: int) -> Played:
@@ -237,7 +237,7 @@ class Session:
         return number - 1
 
     async def _rebuild(self, order: Sequence[int | str]) -> Played:
-        """Slots by their present place (from 0), which keep their values, or by preset, in this order."""
+        """Slots by their present place (from 0), which keep their values, or by source, in this order."""
         slots: list[SlotState] = []
         values: dict[str, float] = {}
         for number, one in enumerate(order, start=1):
@@ -250,14 +250,24 @@ class Session:
                     if row.name.startswith(prefix)
                 }
                 continue
-            entry = self.library.find(one)
-            content = entry.read()
-            if not content.slots:
-                raise DuendeError(f"preset {one!r} has no slot to take")
-            slot = content.slots[0]
-            slots.append(SlotState("", str(entry.model_path(slot.model)), []))
-            values |= {f"slot/{number}/{control}": value for control, value in {"mix": slot.mix, **slot.values}.items()}
+            slot, set_values = self._source(one)
+            slots.append(slot)
+            values |= {f"slot/{number}/{control}": value for control, value in set_values.items()}
         return await self._play(self.state.preset, slots, values)
+
+    def _source(self, source: str) -> tuple[SlotState, dict[str, float]]:
+        """A slot and its values by control name, from KIND:NAME ("fx:delay") or a preset, whose first slot it is."""
+        kind, colon, name = source.partition(":")
+        if colon and kind != "style":
+            # No preset's name holds a colon. What does not exist is refused here, before the engine hears of it.
+            slot_controls(kind, name, [])
+            return SlotState(name, "", [], kind), {}
+        entry = self.library.find(source)
+        content = entry.read()
+        if not content.slots:
+            raise DuendeError(f"preset {source!r} has no slot to take")
+        first = content.slots[0]
+        return SlotState("", str(entry.model_path(first.model)), []), {"mix": first.mix, **first.values}
 
     # -- snapshots and tempo -------------------------------------------------------------------------------------
 

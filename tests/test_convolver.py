@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 from scipy import signal
 
-from duende.engine.convolver import Complex64, Convolver, partition_spectra
+from duende.engine.convolver import Complex64, Convolver, FixedConvolver, partition_spectra
 from memory import measure
 from signals import noise
 
@@ -152,3 +152,72 @@ def test_convolving_and_fading_ask_for_no_array(rng: np.random.Generator) -> Non
 def test_too_many_taps_are_refused() -> None:
     with pytest.raises(ValueError, match="129 taps need 2 partitions of 128, there are 1"):
         partition_spectra(np.ones(129), 128, count=1)
+
+
+FIXED_BLOCKS = [1, 63, 64, 65, 128, 1000, 8192]
+
+
+def run_fixed(convolver: FixedConvolver, samples: Float32, blocks: list[int]) -> Float32:
+    """Samples [n, channels] in blocks that take turns."""
+    out, at, turn = np.empty_like(samples), 0, 0
+    while at < len(samples):
+        end = min(at + blocks[turn % len(blocks)], len(samples))
+        convolver.process(samples[at:end], out[at:end])
+        at, turn = end, turn + 1
+    return out
+
+
+@pytest.mark.parametrize("taps", [1, 48, 64, 65, 128, 129, 12_000])
+@pytest.mark.parametrize("block", [*FIXED_BLOCKS, 0], ids=[*map(str, FIXED_BLOCKS), "random"])
+def test_a_fixed_response_equals_direct_convolution(block: int, taps: int, rng: np.random.Generator) -> None:
+    shape, samples = response(rng, taps), noise(rng, 9000)[:, None]
+    blocks = [block] if block else [int(size) for size in rng.integers(1, 300, 100)]
+    got = run_fixed(FixedConvolver(shape), samples, blocks)
+    wanted = signal.oaconvolve(samples[:, 0].astype(np.float64), shape)[:9000]
+    assert np.abs(got[:, 0] - wanted).max() <= 1e-5
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_fixed_response_on_two_channels(rows: int, rng: np.random.Generator) -> None:
+    shapes, samples = np.stack([response(rng, 2000) for _ in range(rows)]), noise(rng, 9000).reshape(-1, 2)
+    got = run_fixed(FixedConvolver(shapes, 2), samples, [100, 1, 300])
+    for channel in range(2):
+        wanted = signal.oaconvolve(samples[:, channel].astype(np.float64), shapes[channel % rows])[: len(samples)]
+        assert np.abs(got[:, channel] - wanted).max() <= 1e-5
+
+
+def test_a_fixed_response_does_the_same_work_for_every_block(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    """Two seconds: at 64 frames each block has its one turn over the whole past, at 256 four."""
+    convolver = FixedConvolver(response(rng, 96_000))
+    assert convolver.past_partitions == 1499
+    lengths: list[int] = []
+    product = np.vecdot
+
+    def counted(later: Complex64, past: Complex64, out: Complex64) -> Complex64:
+        lengths.append(later.shape[-1])
+        return np.asarray(product(later, past, out=out))
+
+    monkeypatch.setattr(np, "vecdot", counted)
+    for block in (64, 256):
+        samples, out = noise(rng, block)[:, None], np.empty((block, 1), dtype=np.float32)
+        for _ in range(20):
+            lengths.clear()
+            convolver.process(samples, out)
+            assert lengths == [1499] * (block // 64)
+
+
+def test_a_fixed_response_forgets_at_reset_and_asks_for_no_array(rng: np.random.Generator) -> None:
+    convolver, samples = FixedConvolver(response(rng), 2), noise(rng, 200).reshape(-1, 2)
+    out = np.empty_like(samples)
+    memory = measure(lambda: convolver.process(samples, out), 200)
+    assert memory.transient_bytes < 4096
+    assert memory.kept_array_bytes == 0
+    convolver.reset()
+    assert not run_fixed(convolver, np.zeros((9000, 2), dtype=np.float32), [77]).any()
+
+
+def test_fixed_responses_must_fit_the_channels() -> None:
+    with pytest.raises(ValueError, match="2 responses for 3 channels"):
+        FixedConvolver(np.ones((2, 5)), 3)

@@ -132,6 +132,7 @@ class Host:
         if self.switching:
             raise DuendeError("a switch is still going on: try again in a moment")
         chain, device, ring = rig.chain, self.device, self.shared.dry
+        chain.timed = False
         chain.prepare(device.sample_rate, device.block, max(device.max_block, WARM_FRAMES))
         step = device.block or WARM_FRAMES // 16
         # Whole quanta and blocks after the first chain began, so that all cut the sound at the same places.
@@ -258,6 +259,7 @@ class Host:
         self._switched += count
         if done:
             self._outgoing, self.rig, self._incoming = self.rig, rig, None
+            self._outgoing.chain.timed, rig.chain.timed = False, True
 
     def _watch(self, late: bool) -> None:
         if late:

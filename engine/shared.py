@@ -6,20 +6,20 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import DuendeError
-from .params import PARAMETER_COUNT
+from .params import MAX_SLOTS, PARAMETER_COUNT
 from .telemetry import COUNTERS, HISTOGRAM_BINS, LEVELS, RECENT_BLOCKS
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 MAGIC = 0x646E6465
-VERSION = 2
+VERSION = 3
 PAGES = 3
 RING_FRAMES = 2**18
 HEADER = 8
 HEARD_PAGE, ENGINE_BEAT, CONTROL_BEAT, WRITTEN = range(3, 7)
 INTEGERS = HEADER + len(COUNTERS) + HISTOGRAM_BINS
-FLOATS = PAGES * PARAMETER_COUNT + len(LEVELS) + RECENT_BLOCKS
+FLOATS = PAGES * PARAMETER_COUNT + len(LEVELS) + RECENT_BLOCKS + 2 * MAX_SLOTS
 SIZE_BYTES = 8 * (FLOATS + INTEGERS) + 2 * 4 * RING_FRAMES
 
 
@@ -30,6 +30,7 @@ class SharedState:
                one chain fades into the next, each has its own.
     counters:  int64 [COUNTERS], histogram: int64 [HISTOGRAM_BINS], levels: float64 [LEVELS] and
     durations: float64 [RECENT_BLOCKS], written by audio.
+    slot_times: float64 [MAX_SLOTS, 2], mean and peak share of the time there is, written by audio.
     dry, wet:  float32 [RING_FRAMES], the last seconds of input and output, written by audio; `recent` reads them.
     fresh:     nobody had used the buffer before; its targets mean nothing yet.
     """
@@ -40,9 +41,9 @@ class SharedState:
             raise ValueError(f"shared state needs uint8 [{SIZE_BYTES}], got {memory.dtype} {memory.shape}")
         integers, floats, rings = np.split(memory, [8 * INTEGERS, 8 * (INTEGERS + FLOATS)])
         self.header, self.counters, self.histogram = np.split(integers.view(np.int64), [HEADER, HEADER + len(COUNTERS)])
-        pages, self.levels, self.durations = np.split(
-            floats.view(np.float64), [PAGES * PARAMETER_COUNT, PAGES * PARAMETER_COUNT + len(LEVELS)]
-        )
+        ends = np.cumsum([PAGES * PARAMETER_COUNT, len(LEVELS), RECENT_BLOCKS])
+        pages, self.levels, self.durations, times = np.split(floats.view(np.float64), ends)
+        self.slot_times: Float64 = times.reshape(MAX_SLOTS, 2)
         self.pages: Float64 = pages.reshape(PAGES, PARAMETER_COUNT)
         self.dry, self.wet = np.split(rings.view(np.float32), 2)
         self.fresh = not self.header[0]

@@ -29,6 +29,8 @@ LEVELS = ("input_peak", "output_peak", "input_power", "output_power", "period_us
 HISTOGRAM_BINS = 128
 HISTOGRAM_STEP_US = 50.0
 RECENT_BLOCKS = 2048
+MEAN_S = 0.3
+PEAK_S = 2.0
 
 _COUNTER = {name: index for index, name in enumerate(COUNTERS)}
 _LEVEL = {name: index for index, name in enumerate(LEVELS)}
@@ -57,11 +59,12 @@ class Telemetry:
     def __init__(self, shared: "SharedState") -> None:
         self._counters, self._levels = shared.counters, shared.levels
         self._histogram, self._durations = shared.histogram, shared.durations
+        self._slot_times = shared.slot_times
         self._written = 0
 
     def clear(self) -> None:
         """Forget all counts and times."""
-        for part in (self._counters, self._levels, self._histogram, self._durations):
+        for part in (self._counters, self._levels, self._histogram, self._durations, self._slot_times):
             part.fill(0)
         self._written = 0
 
@@ -84,6 +87,17 @@ class Telemetry:
         self._durations[self._written % RECENT_BLOCKS] = duration_us
         self._written += 1
         self._histogram[min(HISTOGRAM_BINS - 1, int(duration_us / HISTOGRAM_STEP_US))] += 1
+
+    def slot_done(self, slot: int, duration_s: float, period_s: float) -> None:
+        """Audio thread: note how long a slot (from 0) took for frames that last period_s."""
+        share, times = duration_s / period_s, self._slot_times
+        mean, peak = float(times[slot, 0]), float(times[slot, 1])
+        times[slot, 0] = mean + (share - mean) * min(1.0, period_s / MEAN_S)
+        times[slot, 1] = max(share, peak * (1.0 - min(1.0, period_s / PEAK_S)))
+
+    def slot_load(self, slot: int) -> tuple[float, float]:
+        """What a slot (from 0) takes of the time that its frames last: mean over some MEAN_S, and fading peak."""
+        return float(self._slot_times[slot, 0]), float(self._slot_times[slot, 1])
 
     def count(self, name: str) -> int:
         """Value of a counter."""

@@ -5,6 +5,7 @@ Clicks are measured as what a sine of 100 Hz leaves above 5 kHz: the output goes
 peak must stay below -60 dBFS.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -556,6 +557,27 @@ def test_gains_mix_and_bypass_do_what_they_say() -> None:
     ]
     for values, wanted in expected:
         assert settled(**values) == pytest.approx(wanted, abs=1e-5), values
+
+
+def test_the_time_of_each_slot_is_known() -> None:
+    class Slow(Gain):
+        def process(self, block: Float32, out: Float32) -> None:
+            super().process(block, out)
+            until = time.perf_counter() + 0.5e-3
+            while time.perf_counter() < until:
+                pass
+
+    chain = make_chain(Gain(), Slow())
+    chain.prepare(RATE, 128, 128)
+    samples = np.zeros(128 * 200, dtype=np.float32)
+    run(chain, samples, [128])
+    quick, slow = (chain.telemetry.slot_load(slot) for slot in range(2))
+    assert 0.0 < quick[0] < slow[0]
+    assert slow[1] >= slow[0] >= 0.15, "half a millisecond of 2.67, most of the way there after half a second"
+    chain.telemetry.clear()
+    chain.timed = False
+    run(chain, samples, [128])
+    assert chain.telemetry.slot_load(1) == (0.0, 0.0)
 
 
 def test_impossible_blocks_are_refused() -> None:

@@ -1,5 +1,6 @@
 """Meters: levels, load and counts as the audio thread left them, when they are sent, and what the nodes say."""
 
+import asyncio
 import math
 from pathlib import Path
 
@@ -118,6 +119,24 @@ def test_counts_are_sent_when_they_change_and_once_a_second(tmp_path: Path) -> N
     desk.audio.add("failed")
     changed = desk.read()
     assert (changed["/duende/status/rests"], changed["/duende/status/faults"]) == ([1], [2])
+
+
+def test_what_a_slot_takes_is_told_five_times_a_second(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    asyncio.run(desk.session.load("duo"))
+    for _ in range(2000):
+        desk.audio.slot_done(0, 0.25e-3, 1e-3)
+    desk.audio.slot_done(0, 0.75e-3, 1e-3)
+    sent = [desk.read().get("/duende/slot/1/time") for _ in range(READS_PER_S)]
+    shown = [values for values in sent if values is not None]
+    assert len(shown) == 5
+    assert shown[0][0] == pytest.approx(0.25, abs=0.01)
+    assert shown[0][1] == pytest.approx(0.75)
+    nodes = {node.address: node for node in desk.meters.nodes()}
+    read = nodes["/duende/slot/1/time"].read
+    assert read is not None
+    assert read() == shown[0]
+    assert "/duende/slot/2/time" not in nodes
 
 
 def test_device_and_latency(tmp_path: Path) -> None:

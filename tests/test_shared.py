@@ -19,6 +19,7 @@ def test_views_fill_the_buffer_and_do_not_overlap() -> None:
     shared = SharedState(buffer)
     parts: list[npt.NDArray[Any]] = [shared.dry, shared.wet]
     parts += [shared.header, shared.counters, shared.histogram, shared.pages, shared.levels, shared.durations]
+    parts += [shared.slot_times]
     views = [part.reshape(-1).view(np.uint8) for part in parts]
 
     assert sum(view.nbytes for view in views) == SIZE_BYTES

@@ -112,6 +112,16 @@ def test_styles_and_textures_follow_each_other(model: Model, tmp_path: Path) -> 
     assert host.telemetry.count("faults") == host.telemetry.count("failed") == 0
 
 
+def test_only_what_plays_tells_its_time(model: Model) -> None:
+    shared = SharedState()
+    host = host_of(rig_on(0, shared, model))
+    first, second = host.rig, rig_on(1, shared, model)
+    host.switch(second)
+    assert (first.chain.timed, second.chain.timed) == (True, False)
+    play(host, picked_notes(0.2))
+    assert (first.chain.timed, second.chain.timed) == (False, True)
+
+
 def test_one_switch_at_a_time_and_the_old_rig_comes_back_once(model: Model) -> None:
     shared = SharedState()
     host = host_of(rig_on(0, shared, model))

@@ -59,6 +59,23 @@ def test_load_of_few_blocks_knows_nothing_of_the_empty_places() -> None:
     assert telemetry.load().worst_us == 50.0
 
 
+def test_a_slot_has_a_mean_and_a_peak_that_fades() -> None:
+    audio, reader = (Telemetry(shared) for shared in [SharedState()] * 2)
+    for _ in range(400):
+        audio.slot_done(2, 0.1e-3, 1e-2)
+    assert reader.slot_load(2) == pytest.approx((0.01, 0.01), rel=1e-3)
+    audio.slot_done(2, 0.5e-2, 1e-2)
+    assert reader.slot_load(2) == pytest.approx((0.01 + 0.49 / 30.0, 0.5), rel=1e-3)
+    for _ in range(200):
+        audio.slot_done(2, 0.1e-3, 1e-2)
+    assert 0.01 <= reader.slot_load(2)[1] < 0.2
+    audio.slot_done(2, 0.2, 10.0)
+    assert reader.slot_load(2) == pytest.approx((0.02, 0.02)), "long blocks count for themselves"
+    assert reader.slot_load(1) == (0.0, 0.0)
+    reader.clear()
+    assert audio.slot_load(2) == (0.0, 0.0)
+
+
 def test_histogram_keeps_every_block() -> None:
     shared = SharedState()
     run(Telemetry(shared), [0.0, HISTOGRAM_STEP_US - 1.0, HISTOGRAM_STEP_US, 3.5 * HISTOGRAM_STEP_US, 1e9])

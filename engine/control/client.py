@@ -1,5 +1,6 @@
 """A small OSC client: one message to a host, and its answer; over TCP, where nothing is lost."""
 
+import itertools
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -50,6 +51,8 @@ SHOWN = (
     "tempo",
 )
 
+SHOWN_OF_SLOTS = ("name", "latency", "time")
+
 
 def look(info: InstanceInfo) -> dict[str, list[Value]]:
     """What matters of a host, by address without the prefix; what it does not know is left out."""
@@ -57,6 +60,11 @@ def look(info: InstanceInfo) -> dict[str, list[Value]]:
     for name in SHOWN:
         with suppress(DuendeError):
             found[name] = ask(info, f"{PREFIX}/{name}")
+    with suppress(DuendeError):
+        for slot in itertools.count(1):
+            for name in SHOWN_OF_SLOTS:
+                address = f"slot/{slot}/{name}"
+                found[address] = ask(info, f"{PREFIX}/{address}")
     return found
 
 

@@ -14,6 +14,7 @@ METER = f"{PREFIX}/meter"
 STATUS = f"{PREFIX}/status"
 
 READS_PER_S = 30
+SLOTS_EVERY = 6
 FLOOR_DBFS = -120.0
 FULL_SCALE = 0.9999
 RMS_S = 0.05
@@ -67,12 +68,14 @@ class Meters:
         status: dict[str, list[Value]] = {f"{STATUS}/{name}": values for name, values in self._status().items()}
         every = self._reads % READS_PER_S == 0
         self._reads += 1
+        slots = len(self._session.state.slots) if self._reads % SLOTS_EVERY == 1 else 0
         due = {address: values for address, values in status.items() if every or self._sent.get(address) != values}
         self._sent = status
         return [
             Message(METER, self.meter()),
             Message(f"{STATUS}/load", self.load()),
             *(Message(address, values) for address, values in due.items()),
+            *(Message(slot_time(number), self.slot(number)) for number in range(1, slots + 1)),
         ]
 
     def meter(self) -> list[Value]:
@@ -85,6 +88,10 @@ class Meters:
         if not load.period_us:
             return [0.0, 0.0, 0.0]
         return [time / load.period_us for time in (load.median_us, load.p99_us, load.worst_us)]
+
+    def slot(self, number: int) -> list[Value]:
+        """What a slot (from 1) takes of the time there is: mean share, and peak share of the last seconds."""
+        return list(self._telemetry.slot_load(number - 1))
 
     def nodes(self) -> list[Node]:
         """The addresses of all meters."""
@@ -114,6 +121,7 @@ class Meters:
             self._node("faults", "i", "how often something in the chain failed and was replaced by the dry signal"),
             self._node("device", "sfiis", "the device, its rate in Hz, its block in samples (0: varies), 1 where it is "
                        "a silent clock, and what is the matter with it (empty: nothing)"),
+            *(self._slot_node(number) for number in range(1, len(self._session.state.slots) + 1)),
         ]  # fmt: skip
 
     def _node(self, name: str, types: str, description: str) -> Node:
@@ -122,6 +130,16 @@ class Meters:
             types,
             f"{description}; when it changes and once a second",
             read=lambda: self._status()[name],
+            stream=True,
+        )
+
+    def _slot_node(self, number: int) -> Node:
+        return Node(
+            slot_time(number),
+            "ff",
+            f"share of the time there is that the slot takes, and the peak of the last seconds; "
+            f"{READS_PER_S // SLOTS_EVERY} times a second",
+            read=lambda: self.slot(number),
             stream=True,
         )
 
@@ -165,6 +183,11 @@ class Meters:
         for side, clipped in enumerate((peaks[0] >= FULL_SCALE, self._bent > bent)):
             if clipped:
                 self._clips[side] = CLIP_READS
+
+
+def slot_time(number: int) -> str:
+    """The address at which a slot, counted from 1, tells what it takes."""
+    return f"{PREFIX}/slot/{number}/time"
 
 
 def _decibels(value: float) -> float:

@@ -1,0 +1,252 @@
+"""A slot: one processor with its bypass, mix, aligned dry path, faults, rests, and its successor."""
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import DuendeError
+from .history import History
+from .params import ParameterBank, slot_index
+from .processor import Processor, StreamSpec
+from .telemetry import Telemetry
+
+Float32 = npt.NDArray[np.float32]
+
+CATCH_UP_QUANTA = 8
+FADE_S = 0.03
+COVER_S = 0.01
+INSANE_LEVEL = 1e6
+LARGEST_JUMP = 2.0
+
+
+class Slot:
+    """One place of the chain: a processor with its bypass, mix, aligned dry path, and its successor while one fades in.
+
+    `process` and `fail_safe` belong to the audio thread; all else to the control thread.
+    """
+
+    def __init__(self, index: int, name: str, processor: Processor) -> None:
+        self.index, self.name = index, name
+        self.processor = processor
+        self._incoming: Processor | None = None
+        self._outgoing: Processor | None = None
+        self._state = "playing"
+
+    def prepare(self, spec: StreamSpec, bank: ParameterBank, telemetry: Telemetry, max_block: int) -> None:
+        self._settle()
+        processor = self.processor
+        processor.prepare(spec)
+        self._spec, self._bank, self._telemetry, self._max_block = spec, bank, telemetry, max_block
+        self._first = slot_index(self.index)
+        self._delay = processor.latency_samples
+        self._memory = processor.memory_samples
+        # One sample more, for the dry signal at the end of the block before.
+        self._history = History(spec.channels, max(self._delay, self._memory) + 1, max_block)
+        self._dry = np.zeros((max_block, spec.channels), dtype=np.float32)
+        self._catch = np.zeros((max_block, spec.channels), dtype=np.float32)
+        self._other = np.zeros((max_block, spec.channels), dtype=np.float32)
+        self._squares = np.zeros((max_block, spec.channels), dtype=np.float32)
+        self._fade_length = max(1, round(FADE_S * spec.sample_rate))
+        self._fade = raised_cosine(self._fade_length, max_block)
+        self._fade_at = 0
+        self._behind = 0
+        # Share of the processor in the output, besides mix and bypass: falls to 0 on a fault, climbs back after it.
+        self._trust_at = self._fade_length
+        self._resting = 0
+        self._rest_begins = self._failing = False
+        # The jump to the dry signal is covered by what it jumped from, falling to 0.
+        self._last = np.zeros((1, spec.channels), dtype=np.float32)
+        self._jump = np.zeros((1, spec.channels), dtype=np.float32)
+        self._cover_length = self._cover_at = max(1, round(COVER_S * spec.sample_rate))
+        self._cover = np.float32(1.0) - raised_cosine(self._cover_length, max_block)
+        self._seen = 0
+
+    # -- control thread ------------------------------------------------------------------------------------------
+
+    def replace(self, processor: Processor) -> None:
+        """Crossfade to another processor, already warm when it is heard; DuendeError if that cannot be seamless."""
+        if self._state != "playing":
+            raise DuendeError(f"slot {self.index + 1} is still fading to {self.name!r}: try again in a moment")
+        current = self.processor
+        if processor.quantum != current.quantum or processor.latency_samples != self._delay:
+            raise DuendeError(
+                f"slot {self.index + 1}: the new processor works in steps of {processor.quantum} and delays by "
+                f"{processor.latency_samples} samples, the old one {current.quantum} and {self._delay}: "
+                f"stop, change the preset and start again"
+            )
+        processor.prepare(self._spec)
+        self._history_ready = min(processor.memory_samples, max(self._delay, self._memory))
+        self._incoming = processor
+        self._state = "arriving"
+
+    def collect(self) -> Processor | None:
+        """The processor that was faded out, once: the control thread frees it."""
+        gone, self._outgoing = self._outgoing, None
+        return gone
+
+    @property
+    def fading(self) -> bool:
+        return self._state != "playing"
+
+    def reset(self) -> None:
+        self._settle()
+        self.processor.reset()
+        self._history.reset()
+        self._trust_at = self._fade_length
+        self._cover_at = self._cover_length
+        self._resting = 0
+        self._rest_begins = self._failing = False
+        self._last.fill(0.0)
+        self._seen = 0
+
+    def _settle(self) -> None:
+        """End a crossfade at once, at rest."""
+        if self._incoming is not None:
+            self._outgoing, self.processor, self._incoming = self.processor, self._incoming, None
+        self._state = "playing"
+
+    # -- audio thread --------------------------------------------------------------------------------------------
+
+    def process(self, block: Float32, out: Float32, amount: float) -> None:
+        """Run block [n, channels] into out."""
+        count = len(block)
+        self._history.push(block.T)
+        self._seen += count
+        self._send_values(self.processor, amount)
+        if self._resting > 0:
+            self._rest(out)
+        else:
+            self.processor.process(block, out)
+            sane = self._sane(out)
+            if self._state != "playing":
+                sane = self._succeed(block, out, amount) and sane and self._sane(out)
+            self._blend(out, sane)
+            self._failing = not sane
+        if self._cover_at < self._cover_length:
+            cover = self._other[:count]
+            np.multiply(self._jump, self._cover[self._cover_at : self._cover_at + count, None], out=cover)
+            np.add(out, cover, out=out)
+            self._cover_at += count
+        self._last[:] = out[-1:]
+
+    def rest(self, frames: int) -> None:
+        """Leave the processor out (aligned dry) for at least so many frames, then fade it in afresh."""
+        if self._resting == 0:
+            self._telemetry.add("rests")
+            self._rest_begins = True
+        self._resting = frames
+
+    def _rest(self, out: Float32) -> None:
+        out.T[:] = self._history.last(len(out), skip=self._delay)
+        if self._rest_begins:
+            self._rest_begins = False
+            self._cover_jump(len(out))
+        self._resting = max(0, self._resting - len(out))
+        if self._resting:
+            return
+        self.processor.reset()
+        self._trust_at = 0
+        if self._incoming is not None:
+            # It has missed what was played meanwhile: bring it up to now again.
+            self._incoming.reset()
+            self._state = "arriving"
+
+    def _cover_jump(self, count: int) -> None:
+        """The dry signal is heard from this block of count on: let its difference to the last output fall to 0."""
+        self._jump.T[:] = self._history.last(1, skip=self._delay + count)
+        np.subtract(self._last, self._jump, out=self._jump)
+        np.clip(self._jump, -LARGEST_JUMP, LARGEST_JUMP, out=self._jump)
+        self._cover_at = 0
+
+    def _send_values(self, processor: Processor, amount: float) -> None:
+        values = processor.values
+        for control in range(len(values)):
+            values[control] = self._bank.value(self._first + 2 + control)
+        if len(values) and processor.controls[0].name == "amount":
+            values[0] *= amount
+
+    def _sane(self, out: Float32) -> bool:
+        size = self._squares[: len(out)]
+        np.abs(out, out=size)
+        return bool(size.max() < INSANE_LEVEL)
+
+    def _blend(self, out: Float32, sane: bool) -> None:
+        """Mix in the aligned dry signal as far as mix, bypass or a fault ask for it."""
+        bank, first, count = self._bank, self._first, len(out)
+        mix = bank.value(first + 1) * (1.0 - bank.value(first))
+        still = bank.still(first) and bank.still(first + 1)
+        whole = self._trust_at >= self._fade_length
+        if sane and still and whole and mix == 1.0:
+            return
+        dry = self._dry[:count]
+        dry.T[:] = self._history.last(count, skip=self._delay)
+        if not sane:
+            self._recover(out, dry)
+            return
+        share = bank.ramp(first, count, 0)
+        np.subtract(np.float32(1.0), share, out=share)
+        np.multiply(share, bank.ramp(first + 1, count, 1), out=share)
+        if not whole:
+            np.multiply(share, self._fade[self._trust_at : self._trust_at + count], out=share)
+            self._trust_at += count
+        np.subtract(out, dry, out=out)
+        np.multiply(out, share[:, None], out=out)
+        np.add(out, dry, out=out)
+
+    def _recover(self, out: Float32, dry: Float32) -> None:
+        """A fault: start the processor afresh and play the dry signal."""
+        self._telemetry.add("faults")
+        self.processor.reset()
+        self._trust_at = 0
+        if not self._failing:
+            # Else the dry signal is heard already.
+            self._cover_jump(len(out))
+        np.copyto(out, dry)
+
+    def _succeed(self, block: Float32, out: Float32, amount: float) -> bool:
+        """Bring the incoming processor up to now from recent input, then crossfade to it; False where it fails."""
+        incoming, count = self._incoming, len(block)
+        if incoming is None:
+            return True
+        self._send_values(incoming, amount)
+        if self._state == "arriving":
+            quantum = incoming.quantum
+            self._behind = min(self._history_ready, self._seen - count) // quantum * quantum
+            incoming.adopt(self.processor, self._behind + count)
+            self._fade_at = 0
+            self._state = "warming"
+        if self._state == "warming":
+            # Everything up to this block's end is due; each call takes a bite larger than what arrives.
+            self._behind += count
+            due = min(self._behind, max(CATCH_UP_QUANTA * incoming.quantum, 2 * count))
+            while due > 0:
+                bite = min(due, self._max_block)
+                catch, other = self._catch[:bite], self._other[:bite]
+                catch.T[:] = self._history.last(bite, skip=self._behind - bite)
+                incoming.process(catch, other)
+                self._behind -= bite
+                due -= bite
+            if self._behind == 0:
+                # What both have heard, it has heard twice by now.
+                incoming.adopt(self.processor, 0)
+                self._state = "fading"
+            return True
+        other = self._other[:count]
+        incoming.process(block, other)
+        sane = self._sane(other)
+        if not sane:
+            incoming.reset()
+        ramp = self._fade[self._fade_at : self._fade_at + count]
+        np.subtract(other, out, out=other)
+        np.multiply(other, ramp[:, None], out=other)
+        np.add(out, other, out=out)
+        self._fade_at += count
+        if self._fade_at >= self._fade_length:
+            self._outgoing, self.processor, self._incoming = self.processor, incoming, None
+            self._state = "playing"
+        return sane
+
+
+def raised_cosine(length: int, beyond: int) -> Float32:
+    """Rise [length + beyond] from 0 to 1 within length samples; its mirror image is its complement."""
+    rise = 0.5 - 0.5 * np.cos(np.pi * np.minimum(np.arange(1, length + beyond + 1), length) / length)
+    return np.asarray(rise, dtype=np.float32)

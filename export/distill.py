@@ -48,9 +48,9 @@ class DistillConfig:
     body_octaves: smoothing of the body's spectrum; 0 copies every line of the clip, which imprints its pitches.
     seconds, run_in_seconds: length of a training piece, and of what warms up its slow averages.
     plain_pieces, plain_seconds: how much playing that is not trained on sets the levels, and how long a piece of it is.
-    amount:       where the whole style is asked for, and nothing more beyond. At three quarters of the way onsets and
+    amount:       where the whole style is asked for, and nothing more beyond.
+    played:       the amount that presets are played at and levels are set for. At three quarters of the way onsets and
         pitch are still the player's; what the rest gains in timbre is lost in those.
-    played:       the amount that presets are played at and levels are set for.
     at_amount:    share of the pieces that are played there; the others anywhere from 0 to 1.
     corners:      share of the pieces that are played in one style alone, where there are several.
     """
@@ -70,7 +70,7 @@ class DistillConfig:
     average: float = 0.98
     body_octaves: float = 0.12
     filter_banks: int = 24
-    amount: float = 0.75
+    amount: float = 0.8
     played: float = 0.75
     at_amount: float = 0.65
     corners: float = 0.6

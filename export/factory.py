@@ -81,7 +81,7 @@ FAMILIES = (
             Voice("piano", "piano.wav", SMS, "a piano: round attacks, an even tone over all strings"),
         ),
         # A student of four styles goes less far than a student of one, and loses less pitch on the way.
-        config=DistillConfig(played=0.95),
+        config=DistillConfig(amount=0.75, played=0.95),
     ),
     Family(
         "weather",

@@ -175,9 +175,9 @@ class FixedConvolver:
         self._pair = np.zeros((channels, 2 * size), dtype=np.float32)
         self._column = self._pair[:, :, None]
         self._filled = 0
-        self._newest = np.zeros((channels, size + 1), dtype=np.complex64)
+        self._newest: Complex64 = np.zeros((channels, size + 1), dtype=np.complex64)
         self._sum = np.zeros((channels, size + 1), dtype=np.complex64)
-        self._time = np.zeros((channels, 2 * size), dtype=np.float32)
+        self._time: Float32 = np.zeros((channels, 2 * size), dtype=np.float32)
         self._tail = self._time[:, size:].T
         self._wet = np.zeros((channels, size, 1), dtype=np.float32)
 
@@ -210,11 +210,11 @@ class FixedConvolver:
         """A partition is complete: make it the newest of the past, and from the past the tail of the next one."""
         size, count = self.PARTITION, self.past_partitions
         if count:
-            np.fft.rfft(self._pair, norm="forward", out=self._newest)
+            np.fft.rfft(self._pair, norm="forward", out=self._newest)  # type: ignore[arg-type]  # the stubs know doubles only
             head = self._head = (self._head or count) - 1
             self._past[:, :, head] = self._newest
             self._past[:, :, head + count] = self._newest
             np.vecdot(self._later, self._past[:, :, head : head + count], out=self._sum)
-            np.fft.irfft(self._sum, 2 * size, out=self._time)
+            np.fft.irfft(self._sum, 2 * size, out=self._time)  # type: ignore[arg-type]
         self._pair[:, :size] = self._pair[:, size:]
         self._filled = 0

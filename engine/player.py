@@ -13,12 +13,14 @@ from pathlib import Path
 import msgspec
 
 from .. import DuendeError
+from .cabinet import Cabinet
 from .device import ClockDevice, Device, SoundDevice, choose_device, list_devices, refuse_feedback
 from .host import Host, check_rate
 from .messages import Done, EngineSetup, Lost, Message, Notice, Opened, Play, Played, Preload, Refused, Stop
 from .model import Model, open_model
 from .preset import Rig, build_rig
 from .realtime import pin, yield_quickly
+from .response import Responses
 from .shared import ENGINE_BEAT, map_state
 from .slots import make_processor, processor_for
 from .wire import Wire, read_setup
@@ -26,6 +28,7 @@ from .wire import Wire, read_setup
 BEAT_S = 0.05
 SWITCH_TIMEOUT_S = 3.0
 OPEN_MODELS = 32
+MODEL_ENDING = ".onnx"
 STOP_S = 0.3
 LOST = 4
 TELL_EVERY_S = 2.0
@@ -45,6 +48,7 @@ class Player:
         self._shared = map_state(Path(setup.state))
         self._host: Host | None = None
         self._models: dict[tuple[str, int], Model] = {}
+        self._responses = Responses()
         self._told = ""
         self._troubles = dict.fromkeys(TROUBLES, 0)
         self._told_at = -TELL_EVERY_S
@@ -81,7 +85,10 @@ class Player:
         try:
             if isinstance(message, Preload):
                 for path in message.paths:
-                    self._warm(self._model(path))
+                    if path.endswith(MODEL_ENDING):
+                        self._warm(self._model(path))
+                    else:
+                        self._responses.open(path, self._rate(48000.0))
                 self._wire.send(Done(message.request))
             elif isinstance(message, Play):
                 return self._play(message)
@@ -92,9 +99,8 @@ class Player:
 
     def _play(self, order: Play) -> bool:
         started = time.perf_counter()
-        rig = build_rig(
-            [(slot.name, make_processor(slot, self._model)) for slot in order.slots], self._shared, order.page
-        )
+        processors = [(slot.name, make_processor(slot, self._model, self._responses.open)) for slot in order.slots]
+        rig = build_rig(processors, self._shared, order.page)
         seamless = True
         if self._host is None:
             try:
@@ -117,7 +123,8 @@ class Player:
                 [samples for _, samples in latency.slots],
                 seamless,
                 time.perf_counter() - started,
-                [notice for slot in order.slots if slot.kind == "style" for notice in self._model(slot.path).notices],
+                [notice for slot in order.slots if slot.kind == "style" for notice in self._model(slot.path).notices]
+                + [notice for _, one in processors if isinstance(one, Cabinet) for notice in one.notices],
             )
         )
         return True
@@ -183,10 +190,13 @@ class Player:
     def _warm(self, model: Model) -> None:
         """Do once what a model's first rig would have to wait for."""
         host, setup = self._host, self._setup
-        rate = host.device.sample_rate if host is not None else setup.rate or model.spec.sample_rate
         most = host.device.max_block if host is not None else setup.block or 1024
         rig = build_rig([(model.spec.name, processor_for(model))])
-        rig.chain.prepare(rate, None, max(most, 1024))
+        rig.chain.prepare(self._rate(model.spec.sample_rate), None, max(most, 1024))
+
+    def _rate(self, usual: float) -> float:
+        """The device's rate in Hz, the one asked for while none is open, or else the usual one."""
+        return self._host.device.sample_rate if self._host is not None else self._setup.rate or usual
 
 
 def main() -> None:

@@ -1,30 +1,42 @@
 """What can stand in a slot: the kinds there are, the controls that each offers, and the processor that plays it."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 from .. import DuendeError
+from . import cabinet
 from .messages import SlotPlan
 from .model import Model
 from .processor import Processor
+from .response import Response
 from .spec import Control
 from .spectral import SpectralProcessor
 from .styles import StyleControls
 from .texture import TextureProcessor
 
-KINDS = ("style",)
+KINDS = ("style", "cabinet")
 
 
 def slot_controls(kind: str, name: str, styles: Sequence[str]) -> Sequence[Control]:
     """The controls of a slot, known without its processor. name: of the effect; styles: of the model."""
     if kind == "style":
         return StyleControls(styles).controls
+    if kind == "cabinet":
+        return cabinet.CONTROLS
     raise DuendeError(f"{name}: a slot of kind {kind!r}: this version knows {', '.join(KINDS)}")
 
 
-def make_processor(plan: SlotPlan, open_model: Callable[[str], Model]) -> Processor:
-    """What plays a slot, not yet prepared; DuendeError where its file or kind does not do."""
+def make_processor(
+    plan: SlotPlan, open_model: Callable[[str], Model], open_response: Callable[[str, float], Response]
+) -> Processor:
+    """What plays a slot, not yet prepared; DuendeError where its file or kind does not do.
+
+    open_model: gives the model of a path; open_response: the response of a path, empty: built in, at a sample rate.
+    """
     if plan.kind == "style":
         return processor_for(open_model(plan.path))
+    if plan.kind == "cabinet":
+        return cabinet.Cabinet(functools.partial(open_response, plan.path))
     raise DuendeError(f"{plan.name}: a slot of kind {plan.kind!r}: this version knows {', '.join(KINDS)}")
 
 

@@ -14,16 +14,19 @@ import msgspec
 import numpy as np
 
 from ... import DuendeError
+from ...presets.cabinets import Cabinets
 from ...presets.format import FORMAT, Preset, SlotPreset, write_atomically
 from ...presets.library import Entry, Library, check_name
 from ..messages import Done, Play, Played, Preload, SlotPlan
 from ..model import load_model
 from ..params import GLOBALS, Parameter, ParameterTable, control_parameter
+from ..response import Responses
 from ..shared import HEARD_PAGE, PAGES, SharedState
 from ..slots import slot_controls
 
 SNAPSHOTS = 8
 GLIDE_STEP_S = 0.01
+CHECK_HZ = 48000.0
 TEMPO_BPM = (30.0, 300.0)
 
 
@@ -62,6 +65,7 @@ class Session:
 
     shared:  the parameters' targets; control writes, the engine reads.
     memory:  file in which the show's state outlives control; None keeps it in this process only.
+    cabinets: the player's impulse responses.
     changed: told the names of parameters whose target is another now, and structured: that the
              preset or its slots are others.
     """
@@ -73,6 +77,7 @@ class Session:
     changed: list[Callable[[Sequence[str]], None]] = field(default_factory=list)
     structured: list[Callable[[], None]] = field(default_factory=list)
     state: ShowState = field(default_factory=lambda: ShowState("", 0, []))
+    cabinets: Cabinets = field(default_factory=Cabinets)
 
     def __post_init__(self) -> None:
         self.table = ParameterTable()
@@ -81,6 +86,7 @@ class Session:
         self._newest = 0
         self._glide: asyncio.Task[None] | None = None
         self._models: dict[tuple[str, int], list[str]] = {}
+        self._responses = Responses()
         if self.memory is None or not self._remember():
             for place, row in enumerate(GLOBALS):
                 self.shared.pages[0][place] = row.default
@@ -209,7 +215,7 @@ class Session:
     # -- slots ---------------------------------------------------------------------------------------------------
 
     async def add_slot(self, source: str) -> Played:
-        """Append a slot to the chain: KIND:NAME ("fx:delay"), or a preset, for its first slot."""
+        """Append a slot to the chain: KIND:NAME ("fx:delay", "cabinet:4x12"), or a preset, for its first slot."""
         return await self._rebuild([*range(len(self.state.slots)), source])
 
     async def load_slot(self, number: int, source: str) -> Played:
@@ -261,7 +267,8 @@ class Session:
         if colon and kind != "style":
             # No preset's name holds a colon. What does not exist is refused here, before the engine hears of it.
             slot_controls(kind, name, [])
-            return SlotState(name, "", [], kind), {}
+            file = self.cabinets.find(name) if kind == "cabinet" else None
+            return SlotState(name, "" if file is None else str(file), [], kind), {}
         entry = self.library.find(source)
         content = entry.read()
         if not content.slots:
@@ -352,6 +359,8 @@ class Session:
 
     async def _open(self, slot: SlotState) -> SlotState:
         """The slot with name and styles of its model, which is checked in this process so that the engine need not."""
+        if slot.kind == "cabinet":
+            await asyncio.to_thread(self._responses.open, slot.path, CHECK_HZ)
         if slot.kind != "style":
             return slot
         path, file = slot.path, Path(slot.path)

@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from .ceiling import Ceiling
+from .door import Door
 from .gate import Gate
 from .history import History
 from .params import ParameterBank, control_parameter
-from .processor import Processor, StreamSpec
+from .processor import LONGEST_SPILL_S, Processor, StreamSpec
 from .ring import RingBuffer
-from .slot import CATCH_UP_QUANTA, Slot
+from .slot import CATCH_UP_QUANTA, FADE_S, Slot
 from .telemetry import Telemetry
 
 Float32 = npt.NDArray[np.float32]
@@ -83,7 +84,10 @@ class Chain:
         self.latency = Latency(reblocking_latency(block, self.quantum), tuple(parts))
         windows = sum(samples for _, samples in parts)
         self.tail_samples = sum(slot.processor.tail_samples for slot in self.slots)
-        self.memory_samples = sum(slot.processor.memory_samples for slot in self.slots)
+        # What spills over begins with silence when the chain takes over from another one.
+        self.memory_samples = sum(slot.processor.memory_samples for slot in self.slots if not slot.spills)
+        self._door_at = next((slot.index for slot in self.slots if slot.spills), len(self.slots))
+        self._door = Door(max(1, round(FADE_S * sample_rate)), self._largest)
         self._windows = windows
         self._plain = History(channels, windows, self._largest)
         self._gate = Gate(sample_rate, self._largest, channels)
@@ -102,6 +106,8 @@ class Chain:
         self.bank.jump()
         self._plain.reset()
         self._gate.reset()
+        self._door.stand(opened=True)
+        self._leaving = False
         self._waiting.clear()
         self._ready.clear()
         self._ready.write_silence(self.latency.reblocking)
@@ -115,6 +121,37 @@ class Chain:
         for slot, before in zip(self.slots, predecessor.slots, strict=False):
             slot.processor.adopt(before.processor, lag_samples)
         self._gate.adopt(predecessor._gate)
+
+    @property
+    def spills(self) -> bool:
+        """Whether a slot has a tail that spills over."""
+        return self._door_at < len(self.slots)
+
+    @property
+    def spill_samples(self) -> int:
+        """For how many samples the chain would ring on after `leave`; 0 where nothing spills over."""
+        ringing = sum(slot.ringing for slot in self.slots)
+        if not ringing or self.bank.value(MIX) == 0.0 or self.bank.value(BYPASS) == 1.0:
+            return 0
+        return min(ringing + self.latency.samples, round(LONGEST_SPILL_S * self.sample_rate))
+
+    def wait(self) -> None:
+        """Control thread: let nothing into the first slot that spills over; out of the chain, if there is none."""
+        self._door.stand(opened=False)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether `wait` was called, and not yet `enter`."""
+        return self._door.shut and not self._leaving
+
+    def enter(self) -> None:
+        """Audio thread: end `wait`, within FADE_S."""
+        self._door.move(opened=True)
+
+    def leave(self) -> None:
+        """Audio thread: let nothing in any more, within FADE_S; tails ring on."""
+        self._door.move(opened=False)
+        self._leaving = True
 
     def rest(self, seconds: float) -> None:
         """Audio thread: play the aligned dry signal for a while instead of running the processors."""
@@ -175,12 +212,20 @@ class Chain:
         if not (bank.still(INPUT_GAIN) and bank.value(INPUT_GAIN) == 1.0):
             np.multiply(work, bank.ramp(INPUT_GAIN, count, 2)[:, None], out=work)
         amount = bank.value(AMOUNT)
+        entering = self._door.step(count)
+        gone = self._leaving and self._door.shut
         began = time.perf_counter()
         for slot in self.slots:
+            if gone and slot.index < self._door_at:
+                continue
+            if entering is not None and slot.index == self._door_at:
+                np.multiply(work, entering[:, None], out=work)
             slot.process(work, other, amount)
             work, other = other, work
             began = self._clock(slot.index, began, count)
-        self._mix(work, other)
+        if entering is not None and not self.spills:
+            np.multiply(work, entering[:, None], out=work)
+        self._mix(work, other, entering)
         self._silence(work)
         if self._ceiling.process(work):
             self.telemetry.add("ceiling")
@@ -210,8 +255,11 @@ class Chain:
         np.subtract(np.float32(1.0), heard, out=heard)
         np.multiply(work, heard[:, None], out=work)
 
-    def _mix(self, wet: Float32, plain: Float32) -> None:
-        """Output gain and mix on wet, in place; bypass passes the gated input at its own level. plain is scratch."""
+    def _mix(self, wet: Float32, plain: Float32, entering: Float32 | None) -> None:
+        """Output gain and mix on wet, in place; bypass passes the gated input at its own level. plain is scratch.
+
+        entering: share of the plain input that is let in, as was done with wet.
+        """
         bank, count = self.bank, len(wet)
         settled = bank.still(INPUT_GAIN) and bank.still(OUTPUT_GAIN) and bank.still(MIX) and bank.still(BYPASS)
         if settled and bank.value(MIX) == 1.0 and bank.value(BYPASS) == 0.0:
@@ -232,5 +280,7 @@ class Chain:
         np.multiply(mix, gain, out=mix)
         np.subtract(np.float32(1.0), on, out=on)
         np.add(mix, on, out=mix)
+        if entering is not None:
+            np.multiply(mix, entering, out=mix)
         np.multiply(plain, mix[:, None], out=plain)
         np.add(wet, plain, out=wet)

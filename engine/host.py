@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import DuendeError
+from .ceiling import Ceiling
+from .chain import MUTE
 from .denormals import flush_denormals
 from .device import Device
 from .preset import Rig
@@ -75,7 +77,12 @@ class Host:
         self._switch = _rise(round(SWITCH_S * rate), most)
         self._switch_length = max(1, round(SWITCH_S * rate))
         self._incoming: Rig | None = None
-        self._outgoing: Rig | None = None
+        self._gone: list[Rig] = []
+        # The rig that was left and whose tail is heard: samples left of it, and how far it is faded out after them.
+        self._ringing: Rig | None = None
+        self._tail = self._dropped = 0
+        self._drop = self._spilling = False
+        self._ceiling = Ceiling(most, 1)
         self._offered: tuple[Rig, int] | None = None
         self._switched = 0
         self._seamless = True
@@ -127,13 +134,17 @@ class Host:
         """Have another rig take over; True where it can be crossfaded, False where the sound fades out and in.
 
         Prepares it and plays to it what was played last, on this thread; the audio thread does the rest by itself
-        (`switching`). Different delays cannot be crossfaded: one would hear both. DuendeError while a switch is on.
+        (`switching`). Different delays cannot be crossfaded: one would hear both. A tail that spills over rings on
+        beside the new rig until its end, or until the next switch or a late block. DuendeError while a switch is on.
         """
         if self.switching:
             raise DuendeError("a switch is still going on: try again in a moment")
         chain, device, ring = rig.chain, self.device, self.shared.dry
         chain.timed = False
         chain.prepare(device.sample_rate, device.block, max(device.max_block, WARM_FRAMES))
+        spilling = chain.spills or self.rig.chain.spill_samples > 0
+        if spilling:
+            chain.wait()
         step = device.block or WARM_FRAMES // 16
         # Whole quanta and blocks after the first chain began, so that all cut the sound at the same places.
         grid = math.lcm(step, chain.quantum)
@@ -150,6 +161,8 @@ class Host:
             if self._position - position > RING_FRAMES // 2:
                 raise DuendeError("the new preset could not be brought up to now: this machine is too slow for it")
         self._seamless = chain.latency.samples == self.rig.chain.latency.samples
+        # One tail at a time: two chains are what a machine may be able to play beside the one that comes.
+        self._drop, self._spilling = True, spilling
         self._offered = (rig, position)
         return self._seamless
 
@@ -159,9 +172,13 @@ class Host:
         return self._offered is not None or self._incoming is not None
 
     def collect(self) -> Rig | None:
-        """The rig that was faded out, once, so that the control thread frees it."""
-        gone, self._outgoing = self._outgoing, None
-        return gone
+        """A rig that is not heard any more, once, so that the control thread frees it."""
+        return self._gone.pop() if self._gone else None
+
+    @property
+    def ringing(self) -> bool:
+        """Whether the tail of a rig that was left is heard."""
+        return self._ringing is not None
 
     def callback(self, block: Float32, out: Float32, input_xrun: bool, output_xrun: bool) -> None:
         """Audio thread: one device block in [frames, 1], out [frames, outputs]. Never raises; fills out always."""
@@ -221,10 +238,17 @@ class Host:
             self._catch_up(self._incoming, position)
             # What both have heard, it has heard twice by now.
             self._incoming.chain.adopt(self.rig.chain, 0)
+            if self._spilling:
+                self.rig.chain.leave()
         self.rig.chain.process(source, result)
         self._position += len(source)
+        if self._ringing is not None:
+            self._ring(self._ringing, source, result)
         if self._incoming is not None:
-            self._succeed(self._incoming, source, result)
+            if self._spilling:
+                self._follow(self._incoming, source, result)
+            else:
+                self._succeed(self._incoming, source, result)
 
     def _catch_up(self, rig: Rig, position: int) -> None:
         """Play the last blocks before this one to a rig."""
@@ -258,11 +282,53 @@ class Host:
             done = begin + count >= length
         self._switched += count
         if done:
-            self._outgoing, self.rig, self._incoming = self.rig, rig, None
-            self._outgoing.chain.timed, rig.chain.timed = False, True
+            self._gone.append(self._take_over(rig))
+
+    def _take_over(self, rig: Rig) -> Rig:
+        """Let the incoming rig be the one that plays; returns the one that was."""
+        gone, self.rig, self._incoming = self.rig, rig, None
+        gone.chain.timed, rig.chain.timed = False, True
+        return gone
+
+    def _follow(self, rig: Rig, source: Float32, result: Float32) -> None:
+        """Play the incoming rig, too, where something spills over: the chains themselves let go and let in."""
+        count, at, length = len(source), self._switched, self._switch_length
+        wait = 0 if self._seamless else length
+        if at >= wait and rig.chain.waiting:
+            rig.chain.enter()
+        rig.chain.process(source, self._other[:count])
+        self._add(self._other[:count], result)
+        self._switched += count
+        # What was let in before the doors were shut is out when the old chain's delay has passed.
+        if at >= wait + length + self.rig.chain.latency.samples + self.rig.chain.quantum:
+            self._tail = self.rig.chain.spill_samples
+            self._ringing, self._dropped, self._drop = self._take_over(rig), 0, False
+
+    def _ring(self, rig: Rig, source: Float32, result: Float32) -> None:
+        """The tail of a rig that was left, until it is over or has to make room; then a fade."""
+        count, other = len(source), self._other[: len(source)]
+        rig.bank.targets[MUTE] = self.rig.bank.targets[MUTE]
+        rig.chain.process(source, other)
+        self._tail -= count
+        if self._drop or self._tail <= 0:
+            fall = self._caught[:count, 0]
+            np.subtract(np.float32(1.0), self._switch[self._dropped : self._dropped + count], out=fall)
+            np.multiply(other, fall[:, None], out=other)
+            self._dropped += count
+        self._add(other, result)
+        if self._dropped >= self._switch_length:
+            self._ringing = None
+            self._gone.append(rig)
+
+    def _add(self, other: Float32, result: Float32) -> None:
+        """Two rigs that are heard together: below the ceiling, too."""
+        np.add(result, other, out=result)
+        if self._ceiling.process(result):
+            self.telemetry.add("ceiling")
 
     def _watch(self, late: bool) -> None:
         if late:
+            self._drop = True
             self.telemetry.add("late")
             self._late_in_window += 1
         self._window_left -= 1

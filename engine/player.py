@@ -155,6 +155,7 @@ class Player:
 
     def _watch(self, host: Host) -> bool:
         """False where the device is gone."""
+        host.collect()
         if host.notice and host.notice != self._told:
             self._told = host.notice
             self._wire.send(Notice(host.notice))

@@ -11,6 +11,9 @@ from .spec import Control
 
 Float32 = npt.NDArray[np.float32]
 
+SPILL_S = 0.05
+LONGEST_SPILL_S = 12.0
+
 
 @dataclass(frozen=True)
 class StreamSpec:
@@ -30,7 +33,10 @@ class Processor(Protocol):
     quantum:         block lengths must be a multiple of it; 1 where any length will do.
     latency_samples: how much later than the input the output is; fixed after prepare.
     memory_samples:  how much past input the output depends on, beyond slow averages.
-    tail_samples:    how long output goes on after the input has ended.
+    tail_samples:    how long output goes on after the input has ended. A tail of more than SPILL_S spills over: when
+                     the processor is bypassed or its chain switched away, its input fades out and the tail rings on,
+                     for LONGEST_SPILL_S at most. A processor whose output follows the level of its input, as a
+                     compressor's or a style's does, says `spills = False`; its output fades out instead.
     controls:        what the player may change; `values` [len(controls)] holds their smoothed values, written by the
                      chain before each call of process.
     """
@@ -59,3 +65,11 @@ class Processor(Protocol):
 
         lag_samples: how much input this processor will still be given until it has heard as much as predecessor.
         """
+
+
+def spill_samples(processor: Processor, sample_rate: float) -> int:
+    """How long a processor rings on after its input was faded out; 0 where its output is faded out instead."""
+    tail = processor.tail_samples
+    if not getattr(processor, "spills", tail > SPILL_S * sample_rate):
+        return 0
+    return min(tail, round(LONGEST_SPILL_S * sample_rate))

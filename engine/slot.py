@@ -1,4 +1,4 @@
-"""A slot: one processor with its bypass, mix, aligned dry path, faults, rests, and its successor."""
+"""A slot: one processor with its bypass, mix, aligned dry path, tail, faults, rests, and its successor."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,7 +6,7 @@ import numpy.typing as npt
 from .. import DuendeError
 from .history import History
 from .params import ParameterBank, slot_index
-from .processor import Processor, StreamSpec
+from .processor import Processor, StreamSpec, spill_samples
 from .telemetry import Telemetry
 
 Float32 = npt.NDArray[np.float32]
@@ -45,7 +45,11 @@ class Slot:
         self._catch = np.zeros((max_block, spec.channels), dtype=np.float32)
         self._other = np.zeros((max_block, spec.channels), dtype=np.float32)
         self._squares = np.zeros((max_block, spec.channels), dtype=np.float32)
+        self._fed = np.zeros((max_block, spec.channels), dtype=np.float32)
+        self._spills = spill_samples(processor, spec.sample_rate) > 0
         self._fade_length = max(1, round(FADE_S * spec.sample_rate))
+        # What rings on after a bypass: samples left of it, and how far it has been faded out after them.
+        self._tail, self._end_at = 0, self._fade_length
         self._fade = raised_cosine(self._fade_length, max_block)
         self._fade_at = 0
         self._behind = 0
@@ -84,6 +88,20 @@ class Slot:
         return gone
 
     @property
+    def spills(self) -> bool:
+        """Whether its input fades out, and its tail rings on, when it is left out (`processor.spill_samples`)."""
+        return self._spills
+
+    @property
+    def ringing(self) -> int:
+        """For how many samples it would ring on if nothing came in from now on."""
+        if not self._spills or self._bank.value(self._first + 1) == 0.0:
+            return 0
+        if self._bank.value(self._first) == 1.0:
+            return max(0, self._tail)
+        return spill_samples(self.processor, self._spec.sample_rate)
+
+    @property
     def fading(self) -> bool:
         return self._state != "playing"
 
@@ -97,12 +115,12 @@ class Slot:
         self._rest_begins = self._failing = False
         self._last.fill(0.0)
         self._seen = 0
+        self._tail, self._end_at = 0, self._fade_length
 
     def _settle(self) -> None:
         """End a crossfade at once, at rest."""
         if self._incoming is not None:
-            self._outgoing, self.processor, self._incoming = self.processor, self._incoming, None
-        self._state = "playing"
+            self._take_over(self._incoming)
 
     # -- audio thread --------------------------------------------------------------------------------------------
 
@@ -114,11 +132,14 @@ class Slot:
         self._send_values(self.processor, amount)
         if self._resting > 0:
             self._rest(out)
+        elif self._spills and self._over(count):
+            out.T[:] = self._history.last(count, skip=self._delay)
         else:
-            self.processor.process(block, out)
+            fed = self._feed(block) if self._spills and self.bypassed else block
+            self.processor.process(fed, out)
             sane = self._sane(out)
             if self._state != "playing":
-                sane = self._succeed(block, out, amount) and sane and self._sane(out)
+                sane = self._succeed(fed, out, amount) and sane and self._sane(out)
             self._blend(out, sane)
             self._failing = not sane
         if self._cover_at < self._cover_length:
@@ -127,6 +148,33 @@ class Slot:
             np.add(out, cover, out=out)
             self._cover_at += count
         self._last[:] = out[-1:]
+
+    @property
+    def bypassed(self) -> bool:
+        """Whether the slot is left out, or on its way into or out of that."""
+        return self._bank.value(self._first) != 0.0 or not self._bank.still(self._first)
+
+    def _over(self, count: int) -> bool:
+        """Whether the slot is left out and its tail is over, so that the processor need not run."""
+        if self._bank.value(self._first) != 1.0 or not self._bank.still(self._first):
+            self._tail, self._end_at = spill_samples(self.processor, self._spec.sample_rate), 0
+            return False
+        if self._tail > 0:
+            self._tail -= count
+        elif self._end_at < self._fade_length:
+            self._end_at += count
+        else:
+            if self._incoming is not None:
+                self._take_over(self._incoming)
+            return True
+        return False
+
+    def _feed(self, block: Float32) -> Float32:
+        """What is let into a processor whose tail rings on."""
+        fed, share = self._fed[: len(block)], self._bank.ramp(self._first, len(block), 0)
+        np.subtract(np.float32(1.0), share, out=share)
+        np.multiply(block, share[:, None], out=fed)
+        return fed
 
     def rest(self, frames: int) -> None:
         """Leave the processor out (aligned dry) for at least so many frames, then fade it in afresh."""
@@ -145,6 +193,7 @@ class Slot:
             return
         self.processor.reset()
         self._trust_at = 0
+        self._tail, self._end_at = 0, self._fade_length
         if self._incoming is not None:
             # It has missed what was played meanwhile: bring it up to now again.
             self._incoming.reset()
@@ -182,15 +231,32 @@ class Slot:
         if not sane:
             self._recover(out, dry)
             return
-        share = bank.ramp(first, count, 0)
-        np.subtract(np.float32(1.0), share, out=share)
-        np.multiply(share, bank.ramp(first + 1, count, 1), out=share)
+        share = bank.ramp(first + 1, count, 1)
         if not whole:
             np.multiply(share, self._fade[self._trust_at : self._trust_at + count], out=share)
             self._trust_at += count
+        on = bank.ramp(first, count, 0)
+        np.subtract(np.float32(1.0), on, out=on)
+        if self._spills and self.bypassed:
+            self._add_tail(out, dry, share, on)
+            return
+        np.multiply(share, on, out=share)
         np.subtract(out, dry, out=out)
         np.multiply(out, share[:, None], out=out)
         np.add(out, dry, out=out)
+
+    def _add_tail(self, out: Float32, dry: Float32, share: Float32, on: Float32) -> None:
+        """Mix out, whose input was let in as far as on, with the dry signal, which takes the place of what was not."""
+        np.multiply(on, share, out=on)
+        np.subtract(np.float32(1.0), on, out=on)
+        np.multiply(dry, on[:, None], out=dry)
+        if self._end_at > 0:
+            np.subtract(np.float32(1.0), self._fade[self._end_at - len(out) : self._end_at], out=on)
+            np.multiply(share, on, out=share)
+        np.multiply(out, share[:, None], out=out)
+        np.add(out, dry, out=out)
+        if self._end_at >= self._fade_length:
+            self.processor.reset()
 
     def _recover(self, out: Float32, dry: Float32) -> None:
         """A fault: start the processor afresh and play the dry signal."""
@@ -211,9 +277,12 @@ class Slot:
         if self._state == "arriving":
             quantum = incoming.quantum
             self._behind = min(self._history_ready, self._seen - count) // quantum * quantum
+            if self._spills and self.bypassed:
+                # What was played lately was not let in.
+                self._behind = -count
             incoming.adopt(self.processor, self._behind + count)
             self._fade_at = 0
-            self._state = "warming"
+            self._state = "warming" if self._behind >= 0 else "fading"
         if self._state == "warming":
             # Everything up to this block's end is due; each call takes a bite larger than what arrives.
             self._behind += count
@@ -241,9 +310,16 @@ class Slot:
         np.add(out, other, out=out)
         self._fade_at += count
         if self._fade_at >= self._fade_length:
-            self._outgoing, self.processor, self._incoming = self.processor, incoming, None
-            self._state = "playing"
+            self._take_over(incoming)
+            if self._spills and self.bypassed:
+                incoming.reset()
+                self._tail, self._end_at = 0, self._fade_length
         return sane
+
+    def _take_over(self, incoming: Processor) -> None:
+        self._outgoing, self.processor, self._incoming = self.processor, incoming, None
+        self._spills = spill_samples(incoming, self._spec.sample_rate) > 0
+        self._state = "playing"
 
 
 def raised_cosine(length: int, beyond: int) -> Float32:

@@ -19,6 +19,8 @@ Float32 = npt.NDArray[np.float32]
 class SpectralProcessor:
     """Plays one model. Its delay is one hop; silence in gives silence out; amount 0 gives the plain guitar."""
 
+    spills = False
+
     def __init__(self, model: Model) -> None:
         self.model = model
         self.sizes = sizes = model.sizes

@@ -277,6 +277,8 @@ class TextureProcessor:
     moves its magnitudes from the guitar's to the style's.
     """
 
+    spills = False
+
     def __init__(self, model: Model) -> None:
         self.model = model
         self.sizes = sizes = model.sizes

@@ -102,6 +102,18 @@ class Echo(Delay):
         self._far.reset()
 
 
+class Spring(Echo):
+    """A long echo that counts the frames it was given: its tail spills over."""
+
+    def __init__(self, memory: int, delay: int = 0) -> None:
+        super().__init__(delay, memory)
+        self.frames = 0
+
+    def process(self, block: Float32, out: Float32) -> None:
+        super().process(block, out)
+        self.frames += len(block)
+
+
 class Faulty(Delay):
     """A delay that puts `poison` into one sample of every call while `armed`, and keeps it until it is reset."""
 

@@ -5,6 +5,7 @@ All signals are mono float32 ``[frames]``, full scale +-1.0; ``x[:, np.newaxis]`
 
 import numpy as np
 import numpy.typing as npt
+from scipy import signal
 
 Signal = npt.NDArray[np.float32]
 
@@ -112,3 +113,16 @@ def bright_clip() -> Signal:
     time = np.arange(2 * RATE_HZ) / RATE_HZ
     rich = sum(np.sin(2.0 * np.pi * 247.0 * harmonic * time + harmonic) for harmonic in range(1, 25))
     return np.asarray(0.03 * rich + 0.003 * np.random.default_rng(5).standard_normal(len(time)), dtype=np.float32)
+
+
+def above_5_khz(samples: Signal) -> npt.NDArray[np.float64]:
+    """What a linear-phase high-pass leaves of samples at RATE_HZ: of a low tone, its clicks."""
+    high_pass = signal.firwin(1023, 5000.0, window=("kaiser", 12.0), pass_zero=False, fs=RATE_HZ)
+    return np.asarray(signal.oaconvolve(samples.astype(np.float64), high_pass, mode="same"))
+
+
+def click_dbfs(samples: Signal, start: int) -> tuple[float, float]:
+    """Root mean square and peak above 5 kHz from start until 150 ms later, in dBFS."""
+    clicks = above_5_khz(samples)[start - 600 : start + int(0.15 * RATE_HZ)]
+    rms, peak = float(np.sqrt(np.mean(clicks**2))), float(np.abs(clicks).max())
+    return 20.0 * float(np.log10(rms + 1e-12)), 20.0 * float(np.log10(peak + 1e-12))

@@ -13,20 +13,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scipy import signal
 
 from duende import DuendeError
 from duende.engine.chain import Chain, reblocking_latency
 from duende.engine.model import Model
 from duende.engine.params import ParameterBank
-from duende.engine.processor import Processor
+from duende.engine.processor import Processor, spill_samples
 from duende.engine.shared import SharedState
 from duende.engine.spectral import SpectralProcessor
 from duende.engine.stft import SMALL_SIZES
 from duende.engine.telemetry import Telemetry
 from models import HOSTILE, dark_model, de_emphasis_body, dry_model, hostile_model, tiny_model, tiny_weights
-from processors import Delay, Echo, Faulty, Gain
-from signals import amplitude, impulse, noise, snr_db, tone
+from processors import Delay, Echo, Faulty, Gain, Spring
+from signals import amplitude, click_dbfs, impulse, noise, snr_db, tone
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -185,18 +184,6 @@ def test_identity(block: int, full: Model, small: Model, rng: np.random.Generato
             chain.prepare(RATE, block, block)
             got, late = run(chain, samples, [block]), chain.latency.samples
             assert np.abs(got[late:] - samples[:-late]).max() <= 1e-6, setting
-
-
-def above_5_khz(samples: Float32) -> Float64:
-    high_pass = signal.firwin(1023, 5000.0, window=("kaiser", 12.0), pass_zero=False, fs=RATE)
-    return np.asarray(signal.oaconvolve(samples.astype(np.float64), high_pass, mode="same"))
-
-
-def click_dbfs(samples: Float32, start: int) -> tuple[float, float]:
-    """Root mean square and peak above 5 kHz from start until 150 ms later, in dBFS."""
-    clicks = above_5_khz(samples)[start - 600 : start + int(0.15 * RATE)]
-    rms, peak = float(np.sqrt(np.mean(clicks**2))), float(np.abs(clicks).max())
-    return 20.0 * float(np.log10(rms + 1e-12)), 20.0 * float(np.log10(peak + 1e-12))
 
 
 Change = Callable[[Chain, bool], None]
@@ -557,6 +544,81 @@ def test_gains_mix_and_bypass_do_what_they_say() -> None:
     ]
     for values, wanted in expected:
         assert settled(**values) == pytest.approx(wanted, abs=1e-5), values
+
+
+@pytest.mark.parametrize("block", [1, 64, 480, 8192])
+@pytest.mark.parametrize("delay", [0, 37])
+def test_a_tail_rings_on_to_its_end_under_the_dry_signal(block: int, delay: int, rng: np.random.Generator) -> None:
+    tail, samples = 9600, noise(rng, 6 * 8192, level_dbfs=-30.0)
+    spring = Spring(tail, delay)
+    chain = make_chain(spring)
+    chain.prepare(RATE, block, block)
+    before = run(chain, samples[: 2 * 8192], [block])
+    given = spring.frames
+    chain.bank.set("slot/1/bypass", 1.0)
+    got = np.concatenate([before, run(chain, samples[2 * 8192 :], [block])])
+    dry = np.concatenate([np.zeros(delay, dtype=np.float32), samples])[: len(samples)]
+    # 20 ms later the input is out; what was played before is heard as if nothing had happened.
+    change, faded = 2 * 8192, 2 * 8192 + 9600 if block == 8192 else 2 * 8192 + 4800
+    wet = np.concatenate([np.zeros(tail, dtype=np.float32), samples])
+    ringing = slice(faded, change + tail)
+    assert np.abs(got[ringing] - dry[ringing] - wet[ringing]).max(initial=0.0) <= 1e-6
+    over = change + tail + 9600 + 2 * block
+    assert np.array_equal(got[over:], dry[over:])
+    assert spring.frames - given <= tail + 2 * 4800 + 3 * block, "then it costs nothing"
+
+
+@pytest.mark.parametrize("block", [64, 480])
+@pytest.mark.parametrize("mix", [1.0, 0.4])
+def test_a_tail_that_spills_over_makes_no_click(block: int, mix: float) -> None:
+    chain = make_chain(Spring(9600), Gain(0.5))
+    chain.bank.set("slot/1/mix", mix)
+    chain.prepare(RATE, block, block)
+    parts = []
+    for number, part in enumerate(np.split(tone(100.0, 6 * 24_000, level_dbfs=-18.0), 6)):
+        chain.bank.set("slot/1/bypass", float(number in (1, 3, 4)))
+        parts.append(run(chain, part, [block]))
+    got = np.concatenate(parts)
+    for start in (24_000, 24_000 + 9600, 24_000 + 9600 + 1440, 48_000, 72_000, 120_000):
+        assert max(click_dbfs(got, start)) <= -60.0, start
+
+
+def test_what_comes_back_has_forgotten_what_was_played_before() -> None:
+    chain = make_chain(Spring(9600))
+    chain.prepare(RATE, 64, 64)
+    chain.bank.set("slot/1/bypass", 1.0)
+    run(chain, np.zeros(9600, dtype=np.float32), [64])
+    run(chain, np.full(19_200, 0.25, dtype=np.float32), [64])
+    chain.bank.set("slot/1/bypass", 0.0)
+    got = run(chain, np.full(24_000, 0.25, dtype=np.float32), [64])
+    assert np.abs(got[:9500] - 0.25).max() <= 1e-6
+    assert got[-1] == pytest.approx(0.5)
+
+
+def test_styles_fade_out_and_do_not_spill(full: Model, rng: np.random.Generator) -> None:
+    assert spill_samples(SpectralProcessor(full), RATE) == 0
+    assert spill_samples(Echo(0, 2399), RATE) == 0
+    assert spill_samples(Echo(0, 2401), RATE) == 2401
+    assert spill_samples(Echo(0, 10**7), RATE) == 12 * 48000
+
+
+@pytest.mark.parametrize("bypass", [0.0, 1.0])
+def test_a_successor_of_what_spills_is_heard_as_it_should_be(bypass: float) -> None:
+    chain = make_chain(Spring(9600))
+    chain.bank.set("slot/1/bypass", bypass)
+    chain.prepare(RATE, 64, 64)
+    samples = tone(100.0, 96_000, level_dbfs=-18.0)
+    before = run(chain, samples[:24_000], [64])
+    new = Spring(9600)
+    chain.replace(0, new)
+    got = np.concatenate([before, run(chain, samples[24_000:], [64])])
+    assert chain.slots[0].processor is new
+    assert not chain.slots[0].fading
+    assert max(click_dbfs(got, 24_000)) <= -60.0
+    wanted = samples.copy()
+    if not bypass:
+        wanted[9600:] += samples[:-9600]
+    assert np.abs(got - wanted).max() <= 1e-6
 
 
 def test_the_time_of_each_slot_is_known() -> None:

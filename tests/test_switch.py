@@ -14,12 +14,13 @@ from duende.engine.device import ArrayDevice
 from duende.engine.host import SWITCH_S, Host
 from duende.engine.model import Model
 from duende.engine.preset import Rig, build_rig
+from duende.engine.processor import Processor
 from duende.engine.relay import Relay
 from duende.engine.shared import PAGES, SharedState
 from duende.engine.slots import processor_for
 from models import tiny_model, tiny_texture, tiny_weights
-from processors import Delay, Gain
-from signals import noise, picked_notes, snr_db, tone
+from processors import Delay, Gain, Spring
+from signals import click_dbfs, noise, picked_notes, snr_db, tone
 
 Float32 = npt.NDArray[np.float32]
 
@@ -110,6 +111,104 @@ def test_styles_and_textures_follow_each_other(model: Model, tmp_path: Path) -> 
     assert host.rig is texture
     assert np.isfinite(heard).all()
     assert host.telemetry.count("faults") == host.telemetry.count("failed") == 0
+
+
+def springy(page: int, shared: SharedState, *processors: Processor) -> Rig:
+    rig = build_rig([(f"p{n}", one) for n, one in enumerate(processors)], shared, page)
+    for row in rig.bank.table.rows():
+        rig.bank.set(row.name, row.default)
+    return rig
+
+
+TAIL = 9600
+
+
+def echoed(samples: Float32, gain: float = 1.0) -> Float32:
+    """What a Spring of TAIL makes of samples."""
+    wet = np.concatenate([np.zeros(TAIL, dtype=np.float32), samples])[: len(samples)]
+    return np.asarray(samples + np.float32(gain) * wet, dtype=np.float32)
+
+
+@pytest.mark.parametrize("block", [64, 480, 1000])
+def test_an_echo_replaced_by_itself_is_not_heard(block: int) -> None:
+    samples, shared = noise(np.random.default_rng(5), 96_000, level_dbfs=-30.0), SharedState()
+    host = host_of(springy(0, shared, Gain(), Spring(TAIL), Gain()), block)
+    later = [springy(page, shared, Gain(), Spring(TAIL), Gain()) for page in (1, 2)]
+    turns = {20_000 // block: 0, 60_000 // block: 1}
+
+    def switch(number: int) -> None:
+        if number in turns:
+            assert host.switch(later[turns[number]])
+
+    got = play(host, samples, block, switch)
+    assert host.rig is later[1]
+    assert not host.ringing
+    assert np.abs(got - echoed(samples)[: len(got)])[4800:].max() <= 1e-5
+
+
+@pytest.mark.parametrize("delay", [0, 100])
+def test_a_tail_rings_on_beside_the_next_rig(delay: int) -> None:
+    samples, shared = tone(100.0, 96_000, level_dbfs=-18.0), SharedState()
+    host = host_of(springy(0, shared, Spring(TAIL)), 64)
+    first, second = host.rig, springy(1, shared, Delay(delay, 0.5))
+    seamless: list[bool] = []
+    got = play(host, samples, 64, lambda number: seamless.append(host.switch(second)) if number == 500 else None)
+    assert seamless == [delay == 0]
+    assert host.rig is second
+    assert not host.ringing
+    assert host.collect() is first
+    dry = np.concatenate([np.zeros(delay, dtype=np.float32), samples])[: len(samples)]
+    change = 500 * 64
+    ringing = slice(change + 3 * 1440 + 200, change + TAIL)
+    assert np.abs(got[ringing] - 0.5 * dry[ringing] - (echoed(samples) - samples)[ringing]).max() <= 1e-5
+    over = change + TAIL + 3 * 1440 + 2000
+    assert np.abs(got[over:] - 0.5 * dry[over:]).max() <= 1e-6
+    for start in (change, change + TAIL, over - 1000):
+        assert max(click_dbfs(got, start)) <= -60.0
+
+
+def drop_by_late_block(host: Host) -> None:
+    Host._watch(host, True)
+
+
+def drop_by_switch(host: Host) -> None:
+    host.switch(springy(2, host.shared, Gain(0.5)))
+
+
+def drop_by_mute(host: Host) -> None:
+    host.rig.bank.set("mute", 1.0)
+
+
+@pytest.mark.parametrize("drop", [drop_by_late_block, drop_by_switch, drop_by_mute])
+def test_a_tail_that_must_end_is_faded_out(drop: Callable[[Host], None]) -> None:
+    samples, shared = tone(100.0, 76_800, level_dbfs=-18.0), SharedState()
+    samples[500 * 64 :] = 0.0
+    host = host_of(springy(0, shared, Spring(48_000)), 64)
+
+    def turn(number: int) -> None:
+        if number == 480:
+            host.switch(springy(1, shared, Gain()))
+        elif number == 900:
+            assert host.ringing
+            drop(host)
+
+    heard = play(host, samples, 64, turn)
+    assert np.abs(heard[850 * 64 : 900 * 64]).max() > 0.1
+    assert np.abs(heard[900 * 64 + 2 * 1440 :]).max() <= 1e-4
+    assert max(click_dbfs(heard, 900 * 64)) <= -60.0
+    assert host.ringing is (drop is drop_by_mute)
+
+
+def test_two_rigs_together_stay_below_the_ceiling() -> None:
+    shared = SharedState()
+    host = host_of(springy(0, shared, Spring(TAIL)), 64)
+    samples = tone(100.0, 64_000, level_dbfs=-1.0)
+    heard = play(host, samples, 64, lambda n: void(host.switch(springy(1, shared, Gain(2.0)))) if n == 500 else None)
+    assert np.abs(heard[500 * 64 :]).max() <= 10.0 ** (-0.3 / 20.0) + 1e-6
+
+
+def void(value: object) -> None:
+    """For a lambda that returns nothing."""
 
 
 def test_only_what_plays_tells_its_time(model: Model) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .engine.preset import Rig
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+cabinet = typer.Typer(no_args_is_help=True, help="Cabinets: impulse responses that a slot plays.")
+app.add_typer(cabinet, name="cabinet")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
@@ -222,6 +224,46 @@ def presets() -> None:
     for entry in Library().entries():
         table.add_row(entry.name, "factory" if entry.factory else str(entry.folder), entry.read().description)
     out.print(table)
+
+
+@cabinet.command("add")
+def cabinet_add(
+    file: Annotated[Path, typer.Argument(help="Impulse response: wav, flac or aiff, mono or stereo, 1 ms to 2 s.")],
+    name: Annotated[str | None, typer.Option(help="Its name; without it the file's.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a cabinet of the same name.")] = False,
+) -> None:
+    """Put an impulse response into your library."""
+    from .engine.response import load_response
+    from .presets.cabinets import Cabinets
+
+    found = load_response(file, 48000.0)
+    added = Cabinets().add(file, name, force=force)
+    _notices(list(found.notices))
+    channels, frames = found.taps.shape
+    sides = "mono" if channels == 1 else "stereo"
+    out.print(
+        f"{added}: {frames / found.sample_rate:.3f} s, {sides}: duende ctl slot/add cabinet:{added}", soft_wrap=True
+    )
+
+
+@cabinet.command("list")
+def cabinet_list() -> None:
+    """List the cabinets: the built-in one and your own."""
+    from .presets.cabinets import Cabinets
+
+    table = Table("name", "from", box=None)
+    for name, path in Cabinets().entries().items():
+        table.add_row(name, "built in" if path is None else str(path))
+    out.print(table)
+
+
+@cabinet.command("remove")
+def cabinet_remove(name: Annotated[str, typer.Argument(help="Name of the cabinet.")]) -> None:
+    """Delete one of your cabinets."""
+    from .presets.cabinets import Cabinets
+
+    Cabinets().remove(name)
+    out.print(f"removed {name}")
 
 
 @app.command()

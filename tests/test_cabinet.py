@@ -5,6 +5,7 @@ Clicks are measured as in the tests of the chain: what a sine of 100 Hz leaves a
 
 import asyncio
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import soundfile
 from scipy import signal
 
-from duende import DuendeError
+from duende import DuendeError, __main__
 from duende.engine.cabinet import Cabinet
 from duende.engine.chain import Chain
 from duende.engine.messages import Play, SlotPlan
@@ -24,6 +25,7 @@ from duende.engine.shared import SharedState
 from duende.engine.slots import make_processor
 from duende.engine.telemetry import Telemetry
 from duende.presets.cabinets import BUILT_IN, Cabinets
+from duende.presets.library import HOME_VARIABLE
 from memory import measure
 from sessions import QuickEngine, tiny_session
 from signals import impulse, noise, tone
@@ -411,6 +413,36 @@ def test_names_of_cabinets_are_no_paths(name: str, tmp_path: Path) -> None:
     with pytest.raises(DuendeError, match="no cabinet"):
         cabinets.remove(name)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav"]
+
+
+def test_the_command_line_adds_lists_and_removes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rng: np.random.Generator
+) -> None:
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
+    source = write(tmp_path / "Mine.wav", decay(rng, 4800, 2))
+
+    def duende(*words: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["duende", "cabinet", *map(str, words)])
+        try:
+            __main__.main()
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        said = capsys.readouterr()
+        return status, said.out + said.err
+
+    assert duende("add", source) == (0, "mine: 0.100 s, stereo: duende ctl slot/add cabinet:mine\n")
+    status, said = duende("add", source)
+    assert status == 1
+    assert said.startswith("duende: there is a cabinet 'mine' already")
+    assert duende("add", source, "--force")[0] == 0
+    status, said = duende("list")
+    assert status == 0
+    assert [line.split()[0] for line in said.splitlines()] == ["name", "4x12", "mine"]
+    assert duende("remove", "mine") == (0, "removed mine\n")
+    assert duende("remove", "mine") == (1, "duende: no cabinet 'mine'; there are: 4x12\n")
+    assert duende("add", hostile(tmp_path, "silent"))[0] == 1
+    assert list((tmp_path / "home" / "cabinets").iterdir()) == []
 
 
 def test_a_slot_of_kind_cabinet_plays(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -72,7 +72,7 @@ def main() -> None:
     """Measure, and write the table."""
     yield_quickly()
     entries = [Library().find(name) for name in ("cello", "rain")]
-    paths = [entry.model_path(entry.read().slots[0].model) for entry in entries]
+    paths = [entry.model_path(entry.read().slots[0].file) for entry in entries]
     models = [open_model(path) for path in paths]
     shared = SharedState()
     ticker = Ticker()

@@ -3,17 +3,20 @@
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
 from .. import DuendeError
 from ..presets.library import Entry
 from .chain import Chain
-from .model import load_model
+from .messages import SlotPlan
+from .model import Model, load_model
 from .params import ParameterBank
 from .processor import Processor
+from .response import Responses
 from .shared import SharedState
-from .slots import processor_for
+from .slots import make_processor, processor_for
 from .telemetry import Telemetry
 
 
@@ -52,9 +55,16 @@ def load_rig(entry: Entry, provider: str = "cpu", values: Mapping[str, float] | 
     processors: list[tuple[str, Processor]] = []
     notices: list[str] = []
     for slot in preset.slots:
-        model = load_model(entry.model_path(slot.model), provider)
-        notices += model.notices
-        processors.append((model.spec.name, processor_for(model)))
+        path = entry.file_of(slot)
+        if slot.kind == "style":
+            assert path is not None
+            model = load_model(path, provider)
+            notices += model.notices
+            processors.append((model.spec.name, processor_for(model)))
+        else:
+            plan = SlotPlan(slot.effect or slot.file, str(path or ""), slot.kind)
+            open_model = functools.partial(_open_model, provider=provider)
+            processors.append((plan.name, make_processor(plan, open_model, Responses().open)))
     rig = build_rig(processors)
     rig.notices = notices
     try:
@@ -70,3 +80,7 @@ def load_rig(entry: Entry, provider: str = "cpu", values: Mapping[str, float] | 
     for name, value in (values or {}).items():
         rig.bank.set(name, value)
     return rig
+
+
+def _open_model(path: str, provider: str) -> Model:
+    return load_model(Path(path), provider)

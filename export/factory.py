@@ -14,7 +14,7 @@ from ..engine.preset import load_rig
 from ..engine.render import render_array
 from ..engine.spec import Clip
 from ..presets import library
-from ..presets.format import encode_preset, write_atomically
+from ..presets.format import FORMAT_1_SUFFIX, SUFFIX, encode_preset, hash_of, read_preset, write_atomically
 from . import measures
 from .distill import DistillConfig, Progress
 from .evaluate import Evaluation, evaluate
@@ -139,7 +139,23 @@ def write_presets(
         write_atomically(
             entry.picture_path, style_picture(np.concatenate([sounds[name] for name in one.weights]), RATE)
         )
-        write_atomically(entry.path, encode_preset(preset))
+        slot = preset.slots[0]
+        slot.sha256 = hash_of((target / slot.file).read_bytes())
+        write_atomically(target / f"{one.name}{SUFFIX}", encode_preset(preset))
+        (target / f"{one.name}{FORMAT_1_SUFFIX}").unlink(missing_ok=True)
+
+
+def convert(folder: Path) -> list[Path]:
+    """Write a folder's presets of format 1 anew in the present one, with the hashes of the models that are there."""
+    written = []
+    for path in sorted(folder.glob(f"*{FORMAT_1_SUFFIX}")):
+        preset = read_preset(path)
+        for slot in preset.slots:
+            slot.sha256 = hash_of((folder / slot.file).read_bytes())
+        written.append(path.with_suffix(SUFFIX))
+        write_atomically(written[-1], encode_preset(preset))
+        path.unlink()
+    return written
 
 
 def _tell(progress: Progress) -> None:

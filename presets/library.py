@@ -2,13 +2,26 @@
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import platformdirs
 
 from .. import DuendeError
-from .format import SUFFIX, Preset, check_model_name, encode_preset, read_preset, write_atomically
+from .format import (
+    ENDINGS,
+    FORMAT_1_SUFFIX,
+    SUFFIX,
+    Preset,
+    SlotPreset,
+    check_file_name,
+    encode_preset,
+    hash_of,
+    read_preset,
+)
+from .together import write_together
 
 HOME_VARIABLE = "DUENDE_HOME"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -24,7 +37,9 @@ class Entry:
 
     @property
     def path(self) -> Path:
-        return self.folder / f"{self.name}{SUFFIX}"
+        """The preset's file; one of format 1 where there is no newer."""
+        new, old = (self.folder / f"{self.name}{suffix}" for suffix in (SUFFIX, FORMAT_1_SUFFIX))
+        return old if old.is_file() and not new.is_file() else new
 
     @property
     def picture_path(self) -> Path:
@@ -35,8 +50,29 @@ class Entry:
         return read_preset(self.path)
 
     def model_path(self, model: str) -> Path:
-        """Where a model named by the preset lies."""
+        """Where a model or response named by the preset lies."""
         return self.folder / model
+
+    def read_file(self, slot: SlotPreset) -> bytes:
+        """The bytes of a slot's file; DuendeError where it is missing, or is not the one that the preset means."""
+        try:
+            data = self.model_path(slot.file).read_bytes()
+        except OSError as error:
+            raise DuendeError(f"{self.path.name}: cannot read {slot.file}: {error.strerror or error}") from error
+        found = hash_of(data)
+        if slot.sha256 and found != slot.sha256:
+            raise DuendeError(
+                f"{self.path.name}: {slot.file} is another file than the preset was made with: sha256 expected "
+                f"{slot.sha256}, found {found}; bring the right file, or save the preset anew"
+            )
+        return data
+
+    def file_of(self, slot: SlotPreset) -> Path | None:
+        """Where a slot's file lies, None for effects; DuendeError as for `read_file`."""
+        if not slot.file:
+            return None
+        self.read_file(slot)
+        return self.model_path(slot.file)
 
 
 def home() -> Path:
@@ -57,8 +93,9 @@ class Library:
         found: dict[str, Entry] = {}
         for folder, factory in ((self.factory, True), (self.own, False)):
             if folder.is_dir():
-                for path in folder.glob(f"*{SUFFIX}"):
-                    found[path.stem] = Entry(path.stem, folder, factory)
+                for path in sorted(folder.iterdir()):
+                    if path.suffix in (SUFFIX, FORMAT_1_SUFFIX) and not path.name.startswith("."):
+                        found[path.stem] = Entry(path.stem, folder, factory)
         return [found[name] for name in sorted(found)]
 
     def find(self, name: str) -> Entry:
@@ -69,32 +106,107 @@ class Library:
         return entries[name]
 
     def save(
-        self, name: str, preset: Preset, models: dict[str, bytes], picture: bytes | None = None, *, force: bool = False
+        self,
+        name: str,
+        preset: Preset,
+        files: Mapping[str, bytes],
+        picture: bytes | None = None,
+        *,
+        force: bool = False,
     ) -> Entry:
-        """Store a preset, its model files and a PNG of its style under the player's folder, the preset last.
+        """Store a preset, its models and responses by name and a PNG of its style for the player; or nothing.
 
-        Where one of the files cannot be written, the new ones are taken away again.
+        The slots take over the hashes. A file whose name another preset of the player's uses for other bytes gets a
+        name of its own.
         """
         check_name(name)
-        for file in (*models, *(slot.model for slot in preset.slots)):
-            check_model_name(file)
+        for slot in preset.slots:
+            if slot.file or slot.kind == "style":
+                check_file_name(slot.file, ENDINGS[slot.kind])
+        every = tuple(ending for endings in ENDINGS.values() for ending in endings)
+        for file in files:
+            if file not in {slot.file for slot in preset.slots}:
+                check_file_name(file, every)
         entry = Entry(name, self.own, factory=False)
         if entry.path.exists() and not force:
             raise DuendeError(f"there is a preset {name!r} already: choose another name, or replace it with --force")
-        files = {self.own / file: data for file, data in models.items()}
+        others = self._used_by_others(name)
+        names = {file: self._free_name(file, data, others) for file, data in files.items()}
+        slots = [
+            msgspec.structs.replace(slot, file=names[slot.file], sha256=hash_of(files[slot.file]))
+            if slot.file in files
+            else slot
+            for slot in preset.slots
+        ]
+        written = {self.own / names[file]: data for file, data in files.items()}
         if picture is not None:
-            files[entry.picture_path] = picture
-        files[entry.path] = encode_preset(preset)
-        new = [path for path in files if not path.exists()]
-        try:
-            for path, data in files.items():
-                write_atomically(path, data)
-        except DuendeError:
-            # What is there is a whole preset, or none of it.
-            for path in new:
-                path.unlink(missing_ok=True)
-            raise
+            written[entry.picture_path] = picture
+        # Last: what is there then is a whole preset.
+        written[self.own / f"{name}{SUFFIX}"] = encode_preset(msgspec.structs.replace(preset, slots=slots))
+        kept = {slot.file for slot in slots}
+        unused = [path for path in self._files_of(entry, others) if path.name not in kept]
+        write_together(written, [self.own / f"{name}{FORMAT_1_SUFFIX}", *unused])
         return entry
+
+    def rename(self, name: str, to: str) -> Entry:
+        """Call one of the player's presets something else; DuendeError for the factory's, and where `to` is taken."""
+        entry, preset = self._own(name, "renamed"), self.find(name).read()
+        goal = Entry(check_name(to), self.own, factory=False)
+        if goal.path.exists():
+            raise DuendeError(f"there is a preset {to!r} already: choose another name, or delete it first")
+        written = {self.own / f"{to}{SUFFIX}": encode_preset(msgspec.structs.replace(preset, name=to))}
+        if entry.picture_path.is_file():
+            written[goal.picture_path] = entry.picture_path.read_bytes()
+        write_together(written, [entry.path, entry.picture_path])
+        return goal
+
+    def delete(self, name: str) -> list[str]:
+        """Remove one of the player's presets, with the files that no other of his uses; the names of what is gone."""
+        entry = self._own(name, "deleted")
+        files = self._files_of(entry, self._used_by_others(name))
+        gone = [path for path in (entry.path, entry.picture_path, *files) if path.exists()]
+        write_together({}, gone)
+        return [path.name for path in gone]
+
+    def _own(self, name: str, what: str) -> Entry:
+        entry = self.find(name)
+        if entry.factory:
+            raise DuendeError(
+                f"{name!r} comes with duende and cannot be {what}; a preset of your own with its name hides it "
+                f"(duende preset save {name})"
+            )
+        return entry
+
+    def _used_by_others(self, name: str) -> set[str] | None:
+        """Files of the player's presets other than that one; None where one of them cannot be read."""
+        used: set[str] = set()
+        for entry in self.entries():
+            if entry.factory or entry.name == name:
+                continue
+            try:
+                used |= {slot.file for slot in entry.read().slots}
+            except DuendeError:
+                return None
+        return used
+
+    def _files_of(self, entry: Entry, others: set[str] | None) -> list[Path]:
+        """What a preset of the player's has for itself; nothing where that cannot be known."""
+        if others is None or not entry.path.is_file():
+            return []
+        try:
+            files = {slot.file for slot in entry.read().slots if slot.file}
+        except DuendeError:
+            return []
+        return [self.own / file for file in sorted(files - others) if (self.own / file).is_file()]
+
+    def _free_name(self, file: str, data: bytes, others: set[str] | None) -> str:
+        """The name under which a file can be stored without taking another from a preset."""
+        path, found = self.own / file, hash_of(data)
+        if others is not None and file not in others:
+            return file
+        if not path.is_file() or hash_of(path.read_bytes()) == found:
+            return file
+        return f"{path.stem[:180]}-{found[:12]}{path.suffix}"
 
 
 def check_name(name: str) -> str:

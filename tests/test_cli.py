@@ -112,10 +112,10 @@ def test_a_provider_that_is_not_installed_falls_back_and_says_so(
 def test_a_damaged_preset_is_named(
     home: Path, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    preset = home / "presets" / "tiny.json"
-    preset.write_text(preset.read_text().replace('"amount"', '"volume"'))
+    preset = home / "presets" / "tiny.toml"
+    preset.write_text(preset.read_text().replace("amount", "volume"))
     assert run(monkeypatch, "render", sound, tmp_path / "out.wav", "-p", "tiny") == 1
-    assert "tiny.json: no parameter 'slot/1/volume'" in capsys.readouterr().err
+    assert "tiny.toml: no parameter 'slot/1/volume'" in capsys.readouterr().err
 
 
 def test_bench_measures_a_model_and_writes_json(

@@ -79,7 +79,7 @@ def test_forging_brings_an_unheard_guitar_nearer_to_the_style(tmp_path: Path) ->
     assert after.envelope_error < 0.5 * before.envelope_error
     assert forged.measured["reed"]["phrase"][0].style_distance == pytest.approx(after.style_distance, rel=0.05)
     spec_quality = forged.entry.read()
-    assert spec_quality.slots[0].model == "reed.onnx"
+    assert spec_quality.slots[0].file == "reed.onnx"
     assert (library.own / "reed.png").is_file()
     with pytest.raises(DuendeError, match="--force"):
         forge(request, library)

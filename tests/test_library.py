@@ -1,6 +1,9 @@
 """Presets by name: the player's own before the factory's, and no way out of the folder."""
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +22,7 @@ def library(tmp_path: Path) -> Library:
     factory = tmp_path / "factory"
     factory.mkdir()
     for name in ("cello", "wood"):
-        (factory / f"{name}.json").write_bytes(encode_preset(preset(name)))
+        (factory / f"{name}.toml").write_bytes(encode_preset(preset(name)))
     return Library(own=tmp_path / "own" / "presets", factory=factory)
 
 
@@ -44,21 +47,30 @@ def test_saving_over_a_preset_needs_force(library: Library) -> None:
 
 
 def test_a_full_disk_leaves_no_half_preset(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk fills up while the preset itself is written, after its model."""
-    written: list[Path] = []
+    """The disk fills up while the preset itself is written, after its model; then while names change."""
+    before = {"mine.toml": b"", "m.onnx": b"old", "mine.png": b"old"}
+    for force in (False, True):
+        if force:
+            library.save("mine", preset("old"), {"m.onnx": b"old"}, b"old")
+            before["mine.toml"] = (library.own / "mine.toml").read_bytes()
+        for place, step in ((os, "fsync"), (Path, "replace")):
+            calls = 0
+            real = getattr(place, step)
 
-    def full(path: Path, data: bytes) -> None:
-        if path.suffix == ".json":
-            raise DuendeError(f"cannot write {path}: No space left on device")
-        written.append(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+            def full(*arguments: Any, real: Any = real) -> Any:
+                nonlocal calls
+                calls += 1
+                if calls == 3:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                return real(*arguments)
 
-    monkeypatch.setattr("duende.presets.library.write_atomically", full)
-    with pytest.raises(DuendeError, match="No space left"):
-        library.save("mine", preset("mine"), {"m.onnx": b"model"}, b"png")
-    assert len(written) == 2
-    assert list(library.own.iterdir()) == []
+            monkeypatch.setattr(place, step, full)
+            with pytest.raises(DuendeError, match=r"cannot write .*mine\.toml: No space left"):
+                library.save("mine", preset("mine"), {"m.onnx": b"model"}, b"png", force=force)
+            monkeypatch.undo()
+            assert calls >= 3
+            found = {path.name: path.read_bytes() for path in library.own.iterdir()}
+            assert found == (before if force else {})
 
 
 def test_unknown_names_list_what_there_is(library: Library) -> None:
@@ -130,4 +142,4 @@ def test_factory_presets_can_be_read() -> None:
         assert entry.factory
         assert entry.read().slots
         for slot in entry.read().slots:
-            assert entry.model_path(slot.model).is_file()
+            assert entry.model_path(slot.file).is_file()

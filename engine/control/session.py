@@ -152,7 +152,7 @@ class Session:
             preset = names[preset]
         entry = self.library.find(preset)
         content = entry.read()
-        slots = [SlotState("", str(entry.model_path(slot.model)), []) for slot in content.slots]
+        slots = [_slot_state(entry, slot) for slot in content.slots]
         values = {
             f"slot/{number}/{control}": value
             for number, slot in enumerate(content.slots, start=1)
@@ -173,7 +173,7 @@ class Session:
         paths: list[str] = []
         for name in presets:
             entry = self.library.find(name)
-            paths += [str(entry.model_path(slot.model)) for slot in entry.read().slots]
+            paths += [str(entry.file_of(slot)) for slot in entry.read().slots if slot.kind == "style"]
         await self.engine.ask(Preload(next(self._requests), list(dict.fromkeys(paths))))
 
     def save(self, name: str) -> Entry:
@@ -184,20 +184,21 @@ class Session:
         models: dict[str, bytes] = {}
         slots = []
         for number, slot in enumerate(self.state.slots, start=1):
-            file = Path(slot.path)
-            models[file.name] = file.read_bytes()
+            file = Path(slot.path).name if slot.path else ""
+            if file:
+                models[file] = _read(Path(slot.path))
             controls = {
                 row.name.removeprefix(f"slot/{number}/"): self.get(row.name)
                 for row in self.table.rows()
                 if row.name.startswith(f"slot/{number}/")
             }
             bypass, mix = controls.pop("bypass"), controls.pop("mix")
-            slots.append(SlotPreset("style", file.name, bool(bypass), mix, controls))
+            effect = "" if file else slot.name
+            slots.append(SlotPreset(slot.kind, file, bool(bypass), mix, controls, effect=effect))
         plain = {row.name: self.get(row.name) for row in GLOBALS if row.name not in ("bypass", "mute")}
         kept = self._description(name)
-        preset = Preset(FORMAT, name, slots, plain, kept.tags, kept.description)
-        missing = {file: data for file, data in models.items() if not (self.library.own / file).exists()}
-        entry = self.library.save(name, preset, missing, force=True)
+        preset = Preset(FORMAT, name, slots, plain, kept.tags, kept.description, kept.author)
+        entry = self.library.save(name, preset, models, force=True)
         self.state.preset = name
         self._keep()
         for listener in self.structured:
@@ -266,15 +267,17 @@ class Session:
         kind, colon, name = source.partition(":")
         if colon and kind != "style":
             # No preset's name holds a colon. What does not exist is refused here, before the engine hears of it.
-            slot_controls(kind, name, [])
+            controls = slot_controls(kind, name, [])
             file = self.cabinets.find(name) if kind == "cabinet" else None
-            return SlotState(name, "" if file is None else str(file), [], kind), {}
+            follows = any(control.name == "tempo" for control in controls)
+            values = {"tempo": self.state.tempo} if follows else {}
+            return SlotState(name, "" if file is None else str(file), [], kind), values
         entry = self.library.find(source)
         content = entry.read()
         if not content.slots:
             raise DuendeError(f"preset {source!r} has no slot to take")
         first = content.slots[0]
-        return SlotState("", str(entry.model_path(first.model)), []), {"mix": first.mix, **first.values}
+        return _slot_state(entry, first), {"mix": first.mix, **first.values}
 
     # -- snapshots and tempo -------------------------------------------------------------------------------------
 
@@ -311,8 +314,11 @@ class Session:
                     self.set(name, start[name] + share * (value - start[name]))
 
     def set_tempo(self, bpm: float) -> float:
-        """Beats per minute, within TEMPO_BPM."""
+        """Beats per minute, within TEMPO_BPM; controls called tempo follow."""
         self.state.tempo = min(TEMPO_BPM[1], max(TEMPO_BPM[0], float(bpm)))
+        for row in self.table.rows():
+            if row.name.startswith("slot/") and row.name.endswith("/tempo"):
+                self.set(row.name, self.state.tempo)
         self._keep()
         return self.state.tempo
 
@@ -405,6 +411,21 @@ def _table(slots: Sequence[SlotState]) -> ParameterTable:
         controls = slot_controls(slot.kind, slot.name, slot.styles)
         table.set_slot(place, [control_parameter(place + 1, slot.name, control) for control in controls])
     return table
+
+
+def _slot_state(entry: Entry, slot: SlotPreset) -> SlotState:
+    """A slot of a preset, not yet opened; DuendeError where its file is missing or another."""
+    path = entry.file_of(slot)
+    return SlotState(
+        slot.effect or (path.stem if path is not None and slot.kind != "style" else ""), str(path or ""), [], slot.kind
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DuendeError(f"cannot read {path.name}: {error.strerror or error}") from error
 
 
 def _snapshot(number: int) -> int:

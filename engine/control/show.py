@@ -63,7 +63,7 @@ class Show:
         self._playing = False
         self._say: Callable[[str], object] = lambda text: None
         entry = Library().find(settings.preset)
-        models = [str(entry.model_path(slot.model)) for slot in entry.read().slots]
+        models = [str(entry.file_of(slot)) for slot in entry.read().slots if slot.kind == "style"]
         self.supervisor = Supervisor(engine, control, preload=models, stubborn=headless, tell=self._tell)
 
     def run(self, done: threading.Event, seconds: float | None, say: Callable[[str], object]) -> str | None:

@@ -14,6 +14,7 @@ Float32 = npt.NDArray[np.float32]
 
 CONTROLS = (Control("level", "dB", -40.0, 20.0, 0.0, "decibel"),)
 GLIDE_S = 0.004
+ROOM_S = 0.1
 SETTLED = 1e-6
 
 
@@ -22,12 +23,14 @@ class Cabinet:
 
     open_response: gives the response at a sample rate; called by `prepare`, whose DuendeError it may raise.
     notices: of the response, once prepared.
+    spills:  a speaker, whose energy comes within ROOM_S, is faded out where it is left out; a room rings on.
     """
 
     quantum = 1
     latency_samples = 0
     memory_samples = 0
     tail_samples = 0
+    spills = False
 
     def __init__(self, open_response: Callable[[float], Response]) -> None:
         self._open = open_response
@@ -44,6 +47,7 @@ class Cabinet:
         if len(taps) > spec.channels:
             taps = taps.mean(axis=0, keepdims=True)
         self.memory_samples = response.memory_samples
+        self.spills = self.memory_samples > ROOM_S * spec.sample_rate
         self.tail_samples = taps.shape[1] - 1
         self._convolver = FixedConvolver(taps, spec.channels)
         self._level = _Glide(GLIDE_S * spec.sample_rate, spec.max_block)
@@ -69,10 +73,11 @@ class _Glide:
     def __init__(self, time: float, max_block: int) -> None:
         # Solves v' = (u - v) / time, u' = (goal - u) / time exactly, at every sample.
         frames = np.arange(1, max_block + 1) / time
-        self._basis = np.stack([np.exp(-frames), frames * np.exp(-frames), np.ones(max_block)]).astype(np.float32)
+        basis = [np.exp(-frames), frames * np.exp(-frames), np.ones(max_block)]
+        self._basis = np.stack(basis, axis=1).astype(np.float32)
         self._state = np.zeros(3, dtype=np.float32)
         self._gains = np.zeros(max_block, dtype=np.float32)
-        self._shares = [(float(once), float(rise)) for once, rise in zip(*self._basis[:2], strict=True)]
+        self._shares = [(float(once), float(rise)) for once, rise in self._basis[:, :2]]
         self.reset()
 
     def reset(self) -> None:
@@ -92,7 +97,7 @@ class _Glide:
         count = len(out)
         self._state[0], self._state[1], self._state[2] = away, lead, goal
         gains = self._gains[:count]
-        np.dot(self._state, self._basis[:, :count], out=gains)
+        np.dot(self._basis[:count], self._state, out=gains)
         np.multiply(out, gains[:, None], out=out)
         once, rise = self._shares[count - 1]
         self._value, self._lead = goal + away * once + lead * rise, goal + lead * once

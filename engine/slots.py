@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 
 from .. import DuendeError
 from . import cabinet
+from .fx.processor import PyoEffect
+from .fx.table import effect_controls
 from .messages import SlotPlan
 from .model import Model
 from .processor import Processor
@@ -14,7 +16,7 @@ from .spectral import SpectralProcessor
 from .styles import StyleControls
 from .texture import TextureProcessor
 
-KINDS = ("style", "cabinet")
+KINDS = ("style", "cabinet", "fx")
 
 
 def slot_controls(kind: str, name: str, styles: Sequence[str]) -> Sequence[Control]:
@@ -23,6 +25,8 @@ def slot_controls(kind: str, name: str, styles: Sequence[str]) -> Sequence[Contr
         return StyleControls(styles).controls
     if kind == "cabinet":
         return cabinet.CONTROLS
+    if kind == "fx":
+        return effect_controls(name)
     raise DuendeError(f"{name}: a slot of kind {kind!r}: this version knows {', '.join(KINDS)}")
 
 
@@ -37,6 +41,8 @@ def make_processor(
         return processor_for(open_model(plan.path))
     if plan.kind == "cabinet":
         return cabinet.Cabinet(functools.partial(open_response, plan.path))
+    if plan.kind == "fx":
+        return PyoEffect(plan.name)
     raise DuendeError(f"{plan.name}: a slot of kind {plan.kind!r}: this version knows {', '.join(KINDS)}")
 
 

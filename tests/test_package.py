@@ -82,7 +82,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def test_wheel_holds_the_package_and_nothing_else(wheel: dict[str, bytes]) -> None:
     metadata = f"duende-{duende.__version__}.dist-info/"
     shipped = {name for name in wheel if not name.startswith(metadata)}
-    data = {path for pattern in ("*.json", "*.onnx", "*.png") for path in (ROOT / "presets").glob(pattern)}
+    data = {path for pattern in ("*.json", "*.toml", "*.onnx", "*.png") for path in (ROOT / "presets").glob(pattern)}
     code = {path for floor in floors() for path in floor.rglob("*.py")}
     wanted = code | data | {ROOT / name for name in ("__init__.py", "__main__.py", "py.typed")}
     assert shipped == {f"duende/{path.relative_to(ROOT)}" for path in wanted}

@@ -92,7 +92,27 @@ def test_slots_keep_their_values_when_they_move(tmp_path: Path) -> None:
         asyncio.run(session.remove_slot(2))
 
 
-@pytest.mark.parametrize("source", ["sound:x", "style:solo", ":x", "nothing"])
+def test_effects_are_added_by_name_and_follow_the_tempo(tmp_path: Path) -> None:
+    session = tiny_session(tmp_path)
+
+    async def build() -> None:
+        session.set_tempo(90.0)
+        await session.load("solo")
+        await session.add_slot("fx:delay")
+        await session.load_slot(1, "fx:reverb")
+
+    asyncio.run(build())
+    assert [(slot.kind, slot.name, slot.path) for slot in session.state.slots] == [
+        ("fx", "reverb", ""),
+        ("fx", "delay", ""),
+    ]
+    assert session.get("slot/1/decay") == 1.8
+    assert session.get("slot/2/tempo") == 90.0
+    session.set_tempo(150.0)
+    assert session.get("slot/2/tempo") == 150.0
+
+
+@pytest.mark.parametrize("source", ["fx:fuzz", "sound:x", "style:solo", ":x", "nothing"])
 def test_sources_that_do_not_exist_are_refused_before_the_engine_hears_of_them(source: str, tmp_path: Path) -> None:
     session = tiny_session(tmp_path)
     with pytest.raises(DuendeError) as caught:

@@ -1,0 +1,1 @@
+"""Classical effects for a slot, played by pyo: one small server of its own for each slot."""

@@ -1,0 +1,53 @@
+"""What an effect is to the processor that plays it: controls, a graph of pyo objects, and the wires that steer it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from ..spec import Control
+
+
+class Effect(ABC):
+    """One effect at one sample rate.
+
+    Everything that varies reaches the graph through wires: signals that the processor draws smoothly through one
+    value per quantum, as `steer` gives them. So no pyo object is ever changed while it plays. All effects are heard
+    without delay.
+
+    controls:  what the player may change.
+    wires:     how many there are.
+    listens:   whether `steer` wants the input's peak.
+    memory_s:  seconds of past input that the output depends on, beyond slow averages.
+    spills:    whether its tail rings on when it is left out, rather than being faded out.
+    """
+
+    controls: ClassVar[tuple[Control, ...]]
+    wires: ClassVar[int]
+    listens: ClassVar[bool] = False
+    memory_s: ClassVar[float] = 0.01
+    spills: ClassVar[bool] = False
+
+    def __init__(self, sample_rate: float, quantum: int) -> None:
+        """sample_rate in Hz; quantum: samples between two calls of `steer`."""
+        self.sample_rate, self.quantum = sample_rate, quantum
+
+    @abstractmethod
+    def build(self, pyo: Any, source: Any, wires: Sequence[Any]) -> Any:
+        """The graph, made of the pyo module's objects, from source (one stream per channel) to what is heard."""
+
+    @abstractmethod
+    def steer(self, values: Sequence[float], peak: float, wires: list[float]) -> bool:
+        """Audio thread: write the wires' values at the end of the next quantum; True if they move by themselves.
+
+        values: of the controls. peak: of the input in this quantum, 0 unless the effect listens.
+        """
+
+    def tail_s(self, values: Sequence[float]) -> float:
+        """Seconds until the output has fallen by 80 dB after the input ended."""
+        return 0.05
+
+    def reset(self) -> None:  # noqa: B027
+        """Forget what `steer` has kept."""
+
+    def adopt(self, predecessor: "Effect", lag_samples: int) -> None:  # noqa: B027
+        """Take over, from an effect of the same class, what `steer` has kept; lag as in `Processor.adopt`."""

@@ -1,0 +1,150 @@
+"""Chorus, flanger, phaser and tremolo: one slow sine each, kept here so that a successor goes on in step."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ..spec import Control
+from . import biquad
+from .effect import Effect
+
+CHORUS_S = 0.012
+FLANGER_S = 0.0006
+PHASER_STAGES = 6
+PHASER_OCTAVES = 1.6
+
+
+class Modulation(Effect):
+    """An effect whose first control is the rate of its sine in Hz."""
+
+    def __init__(self, sample_rate: float, quantum: int) -> None:
+        super().__init__(sample_rate, quantum)
+        self._turns = 0.0
+        self._rate = 0.0
+
+    def _sine(self, rate: float, ahead: float = 0.0) -> float:
+        """The sine at the end of the quantum; ahead: in turns."""
+        return math.sin(2.0 * math.pi * (self._turns + ahead))
+
+    def _advance(self, rate: float) -> None:
+        self._rate = rate
+        self._turns = (self._turns + rate * self.quantum / self.sample_rate) % 1.0
+
+    def reset(self) -> None:
+        self._turns = 0.0
+
+    def adopt(self, predecessor: Effect, lag_samples: int) -> None:
+        assert isinstance(predecessor, Modulation)
+        self._turns = (predecessor._turns - lag_samples * predecessor._rate / self.sample_rate) % 1.0
+
+
+class Chorus(Modulation):
+    """Two copies, 12 ms late, whose pitch sways against each other."""
+
+    controls = (
+        Control("rate", "Hz", 0.05, 5.0, 0.6),
+        Control("depth", "ms", 0.0, 5.0, 2.0),
+        Control("wet", "", 0.0, 1.0, 0.7),
+    )
+    wires = 4
+    memory_s = 0.03
+
+    def build(self, pyo: Any, source: Any, wires: Sequence[Any]) -> Any:
+        plain, share, first, second = wires
+        copies = [pyo.Delay(source, delay=time, maxdelay=0.03) for time in (first, second)]
+        return source * plain + (copies[0] + copies[1]) * share
+
+    def steer(self, values: Sequence[float], peak: float, wires: list[float]) -> bool:
+        rate, depth, wet = values
+        self._advance(rate)
+        wires[0], copies = _power(wet)
+        wires[1] = copies * math.sqrt(0.5)
+        wires[2] = CHORUS_S + 1e-3 * depth * self._sine(rate)
+        wires[3] = CHORUS_S + 1e-3 * depth * self._sine(rate, 0.25)
+        return True
+
+
+class Flanger(Modulation):
+    """A copy, late by a little and always another little, fed back: a comb that moves."""
+
+    controls = (
+        Control("rate", "Hz", 0.02, 5.0, 0.2),
+        Control("depth", "ms", 0.0, 8.0, 3.0),
+        Control("feedback", "", -0.9, 0.9, 0.5),
+        Control("wet", "", 0.0, 1.0, 0.7),
+    )
+    wires = 4
+    memory_s = 0.1
+
+    def build(self, pyo: Any, source: Any, wires: Sequence[Any]) -> Any:
+        plain, share, time, feedback = wires
+        return source * plain + pyo.Delay(source, delay=time, feedback=feedback, maxdelay=0.02) * share
+
+    def steer(self, values: Sequence[float], peak: float, wires: list[float]) -> bool:
+        rate, depth, feedback, wet = values
+        self._advance(rate)
+        wires[0], wires[1] = _power(wet)
+        # Fed back it is louder by that much on average.
+        wires[1] *= math.sqrt(1.0 - feedback * feedback)
+        wires[2] = FLANGER_S + 0.5e-3 * depth * (1.0 - self._sine(rate, 0.25))
+        wires[3] = feedback
+        return True
+
+    def tail_s(self, values: Sequence[float]) -> float:
+        return 0.05 + _times(abs(values[2])) * (FLANGER_S + 1e-3 * values[1])
+
+
+class Phaser(Modulation):
+    """Six all-passes beside the plain sound: three notches that move around a frequency."""
+
+    controls = (
+        Control("rate", "Hz", 0.02, 8.0, 0.4),
+        Control("depth", "", 0.0, 1.0, 0.7),
+        Control("frequency", "Hz", 200.0, 2000.0, 700.0),
+        Control("wet", "", 0.0, 1.0, 0.7),
+    )
+    wires = 3
+
+    def build(self, pyo: Any, source: Any, wires: Sequence[Any]) -> Any:
+        plain, share, turn = wires
+        turned = source
+        for _ in range(PHASER_STAGES):
+            turned = pyo.Biquada(turned, b0=turn, b1=1.0, b2=0.0, a0=1.0, a1=turn, a2=0.0)
+        return source * plain + turned * share
+
+    def steer(self, values: Sequence[float], peak: float, wires: list[float]) -> bool:
+        rate, depth, hz, wet = values
+        self._advance(rate)
+        wires[0], wires[1] = _power(wet)
+        wires[2] = biquad.all_pass(self.sample_rate, hz * 2.0 ** (PHASER_OCTAVES * depth * self._sine(rate)))
+        return True
+
+
+class Tremolo(Modulation):
+    """The level goes up and down."""
+
+    controls = (
+        Control("rate", "Hz", 0.2, 12.0, 4.5),
+        Control("depth", "", 0.0, 1.0, 0.6),
+    )
+    wires = 1
+    memory_s = 0.0
+
+    def build(self, pyo: Any, source: Any, wires: Sequence[Any]) -> Any:
+        return source * wires[0]
+
+    def steer(self, values: Sequence[float], peak: float, wires: list[float]) -> bool:
+        rate, depth = values
+        self._advance(rate)
+        wires[0] = 1.0 - depth * (0.5 - 0.5 * self._sine(rate, 0.25))
+        return True
+
+
+def _power(wet: float) -> tuple[float, float]:
+    """Factors of the plain sound and of an unlike one beside it, together as loud as the plain one alone."""
+    return 1.0 / math.sqrt(1.0 + wet * wet), wet / math.sqrt(1.0 + wet * wet)
+
+
+def _times(feedback: float) -> float:
+    """How often something comes back before it has fallen by 80 dB."""
+    return 1.0 if feedback < 1e-4 else 1.0 + math.log(1e-4) / math.log(feedback)

@@ -1,0 +1,135 @@
+"""Delay and reverb: what is played comes back later; the plain sound goes through untouched beside it."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ..spec import Control
+from . import biquad
+from .effect import Effect
+from .filters import second_order
+
+LONGEST_S = 4.0
+MEMORY_S = 1.5
+FADE_S = 0.05
+# Quanta until a wire, which is a spline, has arrived at a new value.
+ARRIVED = 4
+
+COMB_S = 0.031
+FEEDBACK_OFFSET, FEEDBACK_SCALE = 0.7, 0.29
+DAMP_SCALE = 0.5
+REVERB_GAIN = 18.0
+
+
+class Delay(Effect):
+    """Echoes after a time, or after a number of beats, each duller and softer than the one before.
+
+    A new time is not glided to, which would be heard as a howl: a second tap is set to it and faded over to. What is
+    fed back goes round pyo's graph once per quantum, which is taken off the time.
+    """
+
+    controls = (
+        Control("time", "ms", 20.0, 2000.0, 400.0),
+        Control("beats", "", 0.0, 4.0, 0.0),
+        Control("tempo", "bpm", 30.0, 300.0, 120.0),
+        Control("feedback", "", 0.0, 0.95, 0.35),
+        Control("tone", "Hz", 500.0, 16000.0, 5000.0),
+        Control("wet", "", 0.0, 1.0, 0.4),
+    )
+    wires = 5 + biquad.SIZE
+    memory_s = MEMORY_S
+    spills = True
+
+    def __init__(self, sample_rate: float, quantum: int) -> None:
+        super().__init__(sample_rate, quantum)
+        self._fade_quanta = max(1, round(FADE_S * sample_rate / quantum))
+        self.reset()
+
+    def build(self, pyo: Any, source: Any, wires: Sequence[Any]) -> Any:
+        wet, feedback, second_share, first, second = wires[:5]
+        back = pyo.Sig([0.0] * len(source))
+        line = source + back * feedback
+        taps = [pyo.SDelay(line, delay=time, maxdelay=LONGEST_S + 0.1) for time in (first, second)]
+        back.value = second_order(pyo, taps[0] + (taps[1] - taps[0]) * second_share, wires[5:])
+        return source + back * wet
+
+    def steer(self, values: Sequence[float], peak: float, wires: list[float]) -> bool:
+        time, beats, tempo, feedback, tone, wet = values
+        moving = self._fade(self._samples(time, beats, tempo))
+        wires[0], wires[1], wires[2] = wet, feedback, self._share
+        for tap in range(2):
+            # Half a sample more: pyo cuts off what is behind the point.
+            wires[3 + tap] = (self._taps[tap] - self.quantum + 0.5) / self.sample_rate
+        wires[5:] = biquad.low_pass(self.sample_rate, tone)
+        return moving
+
+    def tail_s(self, values: Sequence[float]) -> float:
+        time, beats, tempo, feedback = values[:4]
+        echoes = 1.0 if feedback < 1e-4 else 1.0 + math.log(1e-4) / math.log(feedback)
+        return 0.05 + echoes * self._samples(time, beats, tempo) / self.sample_rate
+
+    def reset(self) -> None:
+        self._taps = [0, 0]
+        self._live = 0
+        self._share = 0.0
+        # Quanta since the tap that is faded to was set; None while nothing fades.
+        self._fading: int | None = None
+
+    def adopt(self, predecessor: Effect, lag_samples: int) -> None:
+        assert isinstance(predecessor, Delay)
+        self._taps[:] = predecessor._taps
+        self._live, self._share, self._fading = predecessor._live, predecessor._share, predecessor._fading
+
+    def _samples(self, time: float, beats: float, tempo: float) -> int:
+        """Distance of the echoes; a number of beats goes before the time."""
+        seconds = 1e-3 * time if beats < 0.01 else max(0.02, beats * 60.0 / tempo)
+        return round(min(seconds, LONGEST_S) * self.sample_rate)
+
+    def _fade(self, wanted: int) -> bool:
+        """Set the tap that is not heard and fade to it; True while that goes on."""
+        if self._taps[self._live] == 0:
+            self._taps[:] = (wanted, wanted)
+            return False
+        if self._fading is None:
+            if self._taps[self._live] == wanted:
+                return False
+            self._taps[1 - self._live] = wanted
+            self._fading = 0
+            return True
+        self._fading += 1
+        at = min(1.0, max(0.0, (self._fading - ARRIVED) / self._fade_quanta))
+        rise = 0.5 - 0.5 * math.cos(math.pi * at)
+        self._share = rise if self._live == 0 else 1.0 - rise
+        # A tap may be set anew only when the spline of its share has arrived at 0.
+        if self._fading >= self._fade_quanta + 2 * ARRIVED:
+            self._live = 1 - self._live
+            self._fading = None
+        return True
+
+
+class Reverb(Effect):
+    """A room: eight combs and four all-passes (pyo's Freeverb), told how long it rings and not how large it is."""
+
+    controls = (
+        Control("decay", "s", 0.6, 8.0, 1.8),
+        Control("tone", "Hz", 1000.0, 16000.0, 5000.0),
+        Control("wet", "", 0.0, 1.0, 0.3),
+    )
+    wires = 3
+    memory_s = MEMORY_S
+    spills = True
+
+    def build(self, pyo: Any, source: Any, wires: Sequence[Any]) -> Any:
+        share, size, damp = wires
+        return source + pyo.Freeverb(source, size=size, damp=damp, bal=1.0) * share
+
+    def steer(self, values: Sequence[float], peak: float, wires: list[float]) -> bool:
+        decay, tone, wet = values
+        feedback = 10.0 ** (-3.0 * COMB_S / decay)
+        wires[0] = wet * REVERB_GAIN * math.sqrt(1.0 - feedback * feedback)
+        wires[1] = (feedback - FEEDBACK_OFFSET) / FEEDBACK_SCALE
+        wires[2] = min(1.0, math.exp(-2.0 * math.pi * tone / self.sample_rate) / DAMP_SCALE)
+        return False
+
+    def tail_s(self, values: Sequence[float]) -> float:
+        return 0.3 + values[0] * 80.0 / 60.0

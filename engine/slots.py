@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 from .. import DuendeError
+from ..presets.cabinets import BUILT_IN
 from . import cabinet
 from .fx.processor import PyoEffect
 from .fx.table import effect_controls
@@ -40,6 +41,8 @@ def make_processor(
     if plan.kind == "style":
         return processor_for(open_model(plan.path))
     if plan.kind == "cabinet":
+        if not plan.path and plan.name != BUILT_IN:
+            raise DuendeError(f"{plan.name}: no cabinet of that name is built in, only {BUILT_IN}")
         return cabinet.Cabinet(functools.partial(open_response, plan.path))
     if plan.kind == "fx":
         return PyoEffect(plan.name)

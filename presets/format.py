@@ -29,6 +29,7 @@ ENDINGS = {"style": MODEL_ENDINGS, "cabinet": RESPONSE_ENDINGS, "fx": ()}
 """What the file of a slot may end in, by kind."""
 
 PLAIN = re.compile(r"[^./\\:\x00-\x1f\x7f][^/\\:\x00-\x1f\x7f]{0,199}")
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 HASH = re.compile(r"[0-9a-f]{64}")
 MAX_DOTS = 64
 """In one line; Python's reader of TOML takes memory with the square of the names in a dotted key."""
@@ -207,6 +208,15 @@ def check_file_name(name: str, endings: tuple[str, ...] = MODEL_ENDINGS, key: st
     """The name itself; DuendeError unless it is a plain file name on every system, with one of these endings."""
     if not PLAIN.fullmatch(name) or not name.lower().endswith(endings):
         raise DuendeError(f"{key} {name!r} must be a plain name ending in {' or '.join(endings)}")
+    return name
+
+
+def check_name(name: str) -> str:
+    """The name itself; DuendeError unless it can be a file name on every system."""
+    if not NAME.fullmatch(name):
+        raise DuendeError(
+            f"preset name {name!r}: 1 to 63 lower-case letters, digits, '-' and '_', the first a letter or digit"
+        )
     return name
 
 

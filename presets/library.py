@@ -1,7 +1,6 @@
 """The library: factory presets that come with the program, and the player's own on disk."""
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +12,21 @@ from .. import DuendeError
 from .format import (
     ENDINGS,
     FORMAT_1_SUFFIX,
+    NAME,
     SUFFIX,
     Preset,
     SlotPreset,
     check_file_name,
+    check_name,
     encode_preset,
     hash_of,
     read_preset,
 )
+from .set_list import SetLists
 from .together import write_together
 
 HOME_VARIABLE = "DUENDE_HOME"
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+__all__ = ["HOME_VARIABLE", "NAME", "Entry", "Library", "check_name", "home"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,11 @@ class Library:
         self.own = (home() / "presets") if own is None else own
         self.factory = Path(__file__).parent if factory is None else factory
 
+    @property
+    def set_lists(self) -> SetLists:
+        """The player's set lists, in a folder beside his presets."""
+        return SetLists(self.own.parent / "setlists")
+
     def entries(self) -> list[Entry]:
         """All presets, sorted by name."""
         found: dict[str, Entry] = {}
@@ -141,6 +148,7 @@ class Library:
         written = {self.own / names[file]: data for file, data in files.items()}
         if picture is not None:
             written[entry.picture_path] = picture
+        written = {path: data for path, data in written.items() if not _holds(path, data)}
         # Last: what is there then is a whole preset.
         written[self.own / f"{name}{SUFFIX}"] = encode_preset(msgspec.structs.replace(preset, slots=slots))
         kept = {slot.file for slot in slots}
@@ -209,10 +217,5 @@ class Library:
         return f"{path.stem[:180]}-{found[:12]}{path.suffix}"
 
 
-def check_name(name: str) -> str:
-    """The name itself; DuendeError unless it can be a file name on every system."""
-    if not NAME.fullmatch(name):
-        raise DuendeError(
-            f"preset name {name!r}: 1 to 63 lower-case letters, digits, '-' and '_', the first a letter or digit"
-        )
-    return name
+def _holds(path: Path, data: bytes) -> bool:
+    return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data

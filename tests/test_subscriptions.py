@@ -160,7 +160,11 @@ def test_a_saved_preset_is_told(desk: Desk) -> None:
     desk.send("/duende/preset/save", "mine")
     desk.clock.turn(1.0)
     told = dict(peer.take())
-    assert told == {"/duende/preset/current": ["mine"], "/duende/preset/list": ["duo", "mine", "solo", "wire"]}
+    assert told == {
+        "/duende/preset/current": ["mine"],
+        "/duende/preset/list": ["duo", "mine", "solo", "wire"],
+        "/duende/setlist/current": [""],
+    }
 
 
 def test_a_value_that_is_no_parameter_is_told_when_osc_sets_it(desk: Desk) -> None:

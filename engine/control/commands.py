@@ -2,17 +2,27 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from ...presets.format import SNAPSHOTS, TEMPO_BPM
 from ..messages import Played
 from .namespace import PREFIX, Answer, Node, Range, Value, Values, parameter_nodes
-from .session import SNAPSHOTS, TEMPO_BPM, Session
+from .session import Session
 
 CURRENT = f"{PREFIX}/preset/current"
 LIST = f"{PREFIX}/preset/list"
+SET_LIST = f"{PREFIX}/setlist/current"
 
 
 def session_nodes(session: Session) -> list[Node]:
     """Every address of the session as it is now; made anew after each change of its slots."""
-    return [*_parameters(session), *_styles(session), *_presets(session), *_slots(session), *_rest(session)]
+    return [
+        *_parameters(session),
+        *_styles(session),
+        *_presets(session),
+        *_set_lists(session),
+        *_slots(session),
+        *_rest(session),
+        *_history(session),
+    ]
 
 
 def _parameters(session: Session) -> list[Node]:
@@ -77,7 +87,38 @@ def _presets(session: Session) -> list[Node]:
         Node(f"{base}/preload", "s", "open the models of presets (names with spaces between) for later", write=preload),
         Node(f"{base}/save", "s", "store what plays, as it is now, under a name", write=save),
         Node(CURRENT, "s", "the preset that plays", read=lambda: [session.state.preset]),
-        Node(LIST, "s", "the presets there are, each as an argument", read=session.names),
+        Node(LIST, "s", "the presets of the set list or, without one, all; each as an argument", read=session.names),
+    ]
+
+
+def _set_lists(session: Session) -> list[Node]:
+    async def load(values: Values) -> Values:
+        return list(await session.load_set_list(str(values[0])))
+
+    base = f"{PREFIX}/setlist"
+    return [
+        Node(
+            f"{base}/load",
+            "s",
+            "let next, previous and program changes follow a set list; opens its presets",
+            write=load,
+        ),
+        Node(f"{base}/leave", "", "follow the whole library again", write=lambda values: session.leave_set_list()),
+        Node(SET_LIST, "s", "the set list that is followed; empty: none", read=lambda: [session.state.set_list]),
+        Node(f"{base}/list", "s", "the set lists there are, each as an argument", read=session.library.set_lists.names),
+    ]
+
+
+def _history(session: Session) -> list[Node]:
+    async def undo(values: Values) -> Values:
+        return [await session.undo()]
+
+    async def redo(values: Values) -> Values:
+        return [await session.redo()]
+
+    return [
+        Node(f"{PREFIX}/undo", "", "take back the last change of values, slots or preset", write=undo),
+        Node(f"{PREFIX}/redo", "", "do again what was taken back last", write=redo),
     ]
 
 
@@ -119,7 +160,7 @@ def _rest(session: Session) -> list[Node]:
         Node(
             f"{PREFIX}/snapshot/store",
             "i",
-            "keep all values under a number",
+            "keep all values under a number, with the preset once that is saved",
             ranges=(numbers,),
             write=lambda values: session.store_snapshot(int(_float(values[0]))),
         ),

@@ -9,7 +9,7 @@ from ... import DuendeError
 from ..messages import Lost, Notice, Opened
 from . import oscquery
 from .access import parse_networks
-from .commands import CURRENT, LIST, addresses_of
+from .commands import CURRENT, LIST, SET_LIST, addresses_of
 from .discovery import Discovery
 from .meters import READS_PER_S
 from .midi_map import MidiMap
@@ -129,7 +129,7 @@ class Network:
         subscriptions = Subscriptions(parts.namespace, loop, self.osc.udp_peer, allow)
         subscriptions.join(parts.dispatcher, self.session)
         self.session.changed.append(lambda names: query.publish(addresses_of(self.session, names)))
-        self.session.structured += [parts.renew, lambda: query.publish([CURRENT, LIST])]
+        self.session.structured += [parts.renew, lambda: query.publish([CURRENT, LIST, SET_LIST])]
         parts.dispatcher.written.append(lambda address: query.publish([address]))
         parts.news.changed += [subscriptions.touch, query.publish]
         parts.news.streamed += [subscriptions.stream, query.stream]

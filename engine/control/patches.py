@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from ...presets.format import write_atomically
+from ...presets.format import SNAPSHOTS, write_atomically
 from .namespace import NORMALIZED, PREFIX, Node
 from .reference import example_nodes
-from .session import SNAPSHOTS
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 HOST = "127.0.0.1"

@@ -4,8 +4,9 @@ Everything here runs on control's one event loop.
 """
 
 import asyncio
+import contextlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +16,7 @@ import numpy as np
 
 from ... import DuendeError
 from ...presets.cabinets import Cabinets
-from ...presets.format import FORMAT, Preset, SlotPreset, write_atomically
+from ...presets.format import FORMAT, SNAPSHOTS, TEMPO_BPM, Preset, SlotPreset, write_atomically
 from ...presets.library import Entry, Library, check_name
 from ..messages import Done, Play, Played, Preload, SlotPlan
 from ..model import load_model
@@ -23,11 +24,10 @@ from ..params import GLOBALS, Parameter, ParameterTable, control_parameter
 from ..response import Responses
 from ..shared import HEARD_PAGE, PAGES, SharedState
 from ..slots import slot_controls
+from .history import History, Moved
 
-SNAPSHOTS = 8
 GLIDE_STEP_S = 0.01
 CHECK_HZ = 48000.0
-TEMPO_BPM = (30.0, 300.0)
 
 
 class EngineLink(Protocol):
@@ -57,6 +57,21 @@ class ShowState(msgspec.Struct):
     tempo: float = 120.0
     latency: list[int] = []
     reblocking: int = 0
+    set_list: str = ""
+    listed: list[str] = []
+    place: int = -1
+
+
+@dataclass(frozen=True)
+class _Show:
+    """All that undo has to bring back of a preset or chain."""
+
+    preset: str
+    slots: list[SlotState]
+    values: dict[str, float]
+    snapshots: dict[int, dict[str, float]]
+    tempo: float
+    place: int
 
 
 @dataclass
@@ -81,9 +96,11 @@ class Session:
 
     def __post_init__(self) -> None:
         self.table = ParameterTable()
+        self.history: History[_Show] = History()
         self._requests = itertools.count(1)
         self._changing = asyncio.Lock()
         self._newest = 0
+        self._moved: dict[str, float] | None = None
         self._glide: asyncio.Task[None] | None = None
         self._models: dict[tuple[str, int], list[str]] = {}
         self._responses = Responses()
@@ -98,7 +115,25 @@ class Session:
         return float(self._targets[self.table.find(name)[0]])
 
     def set(self, name: str, value: float) -> float:
-        """Change a target at once; values out of range are clamped. Returns what it is now."""
+        """Change a target at once; values out of range are clamped. Returns what it is now. Can be undone."""
+        with self._step(name):
+            return self._put(name, value)
+
+    @contextlib.contextmanager
+    def _step(self, key: str) -> Iterator[None]:
+        """What is set in here is one step of the history, with those of the same key a moment ago."""
+        if self._moved is not None:
+            yield
+            return
+        self._moved = {}
+        try:
+            yield
+        finally:
+            before, self._moved = self._moved, None
+            if before:
+                self.history.moved(key, before, {name: self.get(name) for name in before})
+
+    def _put(self, name: str, value: float) -> float:
         place, row = self.table.find(name)
         if not np.isfinite(value):
             raise DuendeError(f"{name}: {value} is no number to set")
@@ -106,6 +141,8 @@ class Session:
         if row.kind == "switch":
             clamped = float(round(clamped))
         if clamped != self._targets[place]:
+            if self._moved is not None and not _momentary(row.name):
+                self._moved.setdefault(row.name, float(self._targets[place]))
             self._targets[place] = clamped
             self._tell([row.name])
         return clamped
@@ -134,22 +171,26 @@ class Session:
             weights = [1 - x, x]
         elif len(rows) == 3:
             weights = [weights[0], weights[1], weights[2] + weights[3]]
-        for row, weight in zip(rows, weights, strict=True):
-            self.set(row.name, weight)
+        with self._step("style/xy"):
+            for row, weight in zip(rows, weights, strict=True):
+                self.set(row.name, weight)
 
     # -- presets -------------------------------------------------------------------------------------------------
 
     def names(self) -> list[str]:
-        """The library's presets in order."""
+        """The presets in order: of the set list while one is loaded, else of the library."""
+        if self.state.set_list:
+            return list(self.state.listed)
         return [entry.name for entry in self.library.entries()]
 
     async def load(self, preset: str | int) -> Played:
         """Switch to a preset by name, or by its place in the list from 0; returns when it is heard."""
-        names = self.names()
+        place = -1
         if isinstance(preset, int):
-            if not 0 <= preset < len(names):
-                raise DuendeError(f"preset {preset}: there are {len(names)}, counted from 0")
-            preset = names[preset]
+            names, place = self.names(), preset
+            if not 0 <= place < len(names):
+                raise DuendeError(f"preset {place}: there are {len(names)}, counted from 0")
+            preset = names[place]
         entry = self.library.find(preset)
         content = entry.read()
         slots = [_slot_state(entry, slot) for slot in content.slots]
@@ -158,15 +199,42 @@ class Session:
             for number, slot in enumerate(content.slots, start=1)
             for control, value in {"bypass": float(slot.bypass), "mix": slot.mix, **slot.values}.items()
         }
-        return await self._play(preset, slots, values | content.values)
+        show = _Show(
+            preset,
+            slots,
+            values | content.values,
+            content.snapshots,
+            self.state.tempo if content.tempo is None else content.tempo,
+            place,
+        )
+        return await self._play(show)
 
     async def step(self, by: int) -> Played:
         """Switch to the preset that lies so many places on, around the end of the list."""
         names = self.names()
         if not names:
             raise DuendeError("there are no presets")
-        here = names.index(self.state.preset) if self.state.preset in names else -by
-        return await self.load(names[(here + by) % len(names)])
+        here = self.state.place
+        if not 0 <= here < len(names) or names[here] != self.state.preset:
+            here = names.index(self.state.preset) if self.state.preset in names else -by
+        return await self.load((here + by) % len(names))
+
+    async def load_set_list(self, name: str) -> list[str]:
+        """Let next, previous and numbers follow a set list, whose presets are opened now; the presets."""
+        listed = self.library.set_lists.read(name)
+        await self.preload(list(dict.fromkeys(listed)))
+        self._follow(name, listed)
+        return listed
+
+    def leave_set_list(self) -> None:
+        """Let next, previous and numbers follow the whole library again."""
+        self._follow("", [])
+
+    def _follow(self, name: str, listed: list[str]) -> None:
+        self.state.set_list, self.state.listed, self.state.place = name, listed, -1
+        self._keep()
+        for listener in self.structured:
+            listener()
 
     async def preload(self, presets: Sequence[str]) -> None:
         """Have the engine open the models of presets, so that a switch to them costs nothing."""
@@ -198,6 +266,9 @@ class Session:
         plain = {row.name: self.get(row.name) for row in GLOBALS if row.name not in ("bypass", "mute")}
         kept = self._description(name)
         preset = Preset(FORMAT, name, slots, plain, kept.tags, kept.description, kept.author)
+        tempo_matters = kept.tempo is not None or any(row.name.endswith("/tempo") for row in self.table.rows())
+        preset.tempo = self.state.tempo if tempo_matters else None
+        preset.snapshots = {place: dict(values) for place, values in self.state.snapshots.items()}
         entry = self.library.save(name, preset, models, force=True)
         self.state.preset = name
         self._keep()
@@ -260,7 +331,48 @@ class Session:
             slot, set_values = self._source(one)
             slots.append(slot)
             values |= {f"slot/{number}/{control}": value for control, value in set_values.items()}
-        return await self._play(self.state.preset, slots, values)
+        # Snapshots follow the slots; of what is gone nothing is kept.
+        came = {one + 1: number for number, one in enumerate(order, start=1) if isinstance(one, int)}
+        snapshots = {
+            place: {moved: value for name, value in kept.items() if (moved := _moved_name(name, came))}
+            for place, kept in self.state.snapshots.items()
+        }
+        return await self._play(_Show(self.state.preset, slots, values, snapshots, self.state.tempo, self.state.place))
+
+    # -- undo ----------------------------------------------------------------------------------------------------
+
+    async def undo(self) -> str:
+        """Take back the last step, of values or of structure; what it was, in words."""
+        step = self.history.last_done()
+        if isinstance(step, Moved):
+            self._restore(step.before)
+        else:
+            await self._play(step.before, record=False)
+        self.history.undone(step)
+        return step.key if isinstance(step, Moved) else step.after.preset
+
+    async def redo(self) -> str:
+        """Do again what was taken back last; what it was, in words."""
+        step = self.history.last_undone()
+        if isinstance(step, Moved):
+            self._restore(step.after)
+        else:
+            await self._play(step.after, record=False)
+        self.history.redone(step)
+        return step.key if isinstance(step, Moved) else step.after.preset
+
+    def _restore(self, values: Mapping[str, float]) -> None:
+        self._stop_glide()
+        there = {row.name for row in self.table.rows()}
+        for name, value in values.items():
+            if name in there:
+                self._put(name, value)
+
+    def _show(self) -> _Show:
+        """What plays, for the history."""
+        values = {name: value for name, value in self.values().items() if not _momentary(name)}
+        state = self.state
+        return _Show(state.preset, list(state.slots), values, state.snapshots, state.tempo, state.place)
 
     def _source(self, source: str) -> tuple[SlotState, dict[str, float]]:
         """A slot and its values by control name, from KIND:NAME ("fx:delay") or a preset, whose first slot it is."""
@@ -282,8 +394,9 @@ class Session:
     # -- snapshots and tempo -------------------------------------------------------------------------------------
 
     def store_snapshot(self, number: int) -> None:
-        """Keep all values under a number from 1."""
-        self.state.snapshots[_snapshot(number)] = self.values()
+        """Keep all values under a number from 1, with the preset once that is saved."""
+        values = {name: value for name, value in self.values().items() if name != "mute"}
+        self.state.snapshots = self.state.snapshots | {_snapshot(number): values}
         self._keep()
 
     def recall_snapshot(self, number: int, seconds: float = 0.0) -> None:
@@ -293,13 +406,20 @@ class Session:
             raise DuendeError(f"snapshot {number} is empty: store it first")
         names = {row.name: row for row in self.table.rows()}
         goal = {name: value for name, value in kept.items() if name in names}
+        self._stop_glide()
+        if seconds <= 0.0:
+            with self._step(f"snapshot {number}"):
+                for name, value in goal.items():
+                    self.set(name, value)
+            return
+        before = {name: self.get(name) for name, value in goal.items() if self.get(name) != value}
+        if before:
+            self.history.moved(f"snapshot {number}", before, {name: goal[name] for name in before})
+        self._glide = asyncio.get_running_loop().create_task(self._glide_to(goal, seconds))
+
+    def _stop_glide(self) -> None:
         if self._glide is not None:
             self._glide.cancel()
-        if seconds <= 0.0:
-            for name, value in goal.items():
-                self.set(name, value)
-            return
-        self._glide = asyncio.get_running_loop().create_task(self._glide_to(goal, seconds))
 
     async def _glide_to(self, goal: Mapping[str, float], seconds: float) -> None:
         start = {name: self.get(name) for name in goal}
@@ -311,7 +431,7 @@ class Session:
             share = min(1.0, (loop.time() - began) / seconds)
             for name, value in goal.items():
                 if start[name] != value:
-                    self.set(name, start[name] + share * (value - start[name]))
+                    self._put(name, start[name] + share * (value - start[name]))
 
     def set_tempo(self, bpm: float) -> float:
         """Beats per minute, within TEMPO_BPM; controls called tempo follow."""
@@ -328,27 +448,41 @@ class Session:
     def _targets(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         return self.shared.pages[self.state.page]  # type: ignore[no-any-return]
 
-    async def _play(self, preset: str, slots: Sequence[SlotState], values: Mapping[str, float]) -> Played:
+    async def _play(self, show: _Show, *, record: bool = True) -> Played:
         """Write a page with these values, have the engine fade to it, and take it for the show's state."""
         self._newest += 1
         turn = self._newest
         async with self._changing:
             if turn != self._newest:
-                raise DuendeError(f"{preset}: another change was asked for in the meantime")
-            opened = [await self._open(slot) for slot in slots]
+                raise DuendeError(f"{show.preset}: another change was asked for in the meantime")
+            opened = [await self._open(slot) for slot in show.slots]
             table = _table(opened)
             page = (self.state.page + 1) % PAGES
             before = self.state
-            self._write_page(page, table, values)
+            self._write_page(page, table, show.values)
             plan = [SlotPlan(slot.name, slot.path, slot.kind) for slot in opened]
             played = await self.engine.ask(Play(next(self._requests), page, plan))
             assert isinstance(played, Played)
+            last = self._show()
             self.state = ShowState(
-                preset, page, opened, before.snapshots, before.tempo, played.latency, played.reblocking
+                show.preset,
+                page,
+                opened,
+                show.snapshots,
+                before.tempo,
+                played.latency,
+                played.reblocking,
+                before.set_list,
+                before.listed,
+                show.place,
             )
             self.table = table
             self.shared.header[HEARD_PAGE] = page
             self._keep()
+            if record and (last.slots or last.preset):
+                self.history.rebuilt(last, self._show())
+            if show.tempo != self.state.tempo:
+                self.set_tempo(show.tempo)
         for listener in self.structured:
             listener()
         self._tell([row.name for row in table.rows()])
@@ -419,6 +553,21 @@ def _slot_state(entry: Entry, slot: SlotPreset) -> SlotState:
     return SlotState(
         slot.effect or (path.stem if path is not None and slot.kind != "style" else ""), str(path or ""), [], slot.kind
     )
+
+
+def _momentary(name: str) -> bool:
+    """What is no step of the history: muting to tune, and what follows the tempo."""
+    return name == "mute" or name.endswith("/tempo")
+
+
+def _moved_name(name: str, came: Mapping[int, int]) -> str:
+    """A parameter's name after its slot went to another place (came: new place by old one); empty if it is gone."""
+    head, _, rest = name.partition("/")
+    if head != "slot":
+        return name
+    number, _, control = rest.partition("/")
+    place = came.get(int(number)) if number.isdecimal() else None
+    return f"slot/{place}/{control}" if place is not None else ""
 
 
 def _read(path: Path) -> bytes:

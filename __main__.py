@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -264,6 +265,124 @@ def cabinet_remove(name: Annotated[str, typer.Argument(help="Name of the cabinet
 
     Cabinets().remove(name)
     out.print(f"removed {name}")
+
+
+preset_app = typer.Typer(no_args_is_help=True, help="Show, store, rename, remove, pack and install presets.")
+app.add_typer(preset_app, name="preset")
+PortOption = Annotated[int | None, typer.Option(help="OSC port of the host; without it, the one that runs.")]
+NameArgument = Annotated[str, typer.Argument(help="Preset by name; `duende preset list` lists them.")]
+
+
+@preset_app.command("list")
+def preset_list() -> None:
+    """List the presets with their tags, slots and authors; what cannot be read is said."""
+    from .presets.library import Library
+
+    table = Table("name", "from", "plays", "tags", "author", "description", box=None)
+    for entry in Library().entries():
+        origin = "factory" if entry.factory else "own"
+        try:
+            found = entry.read()
+        except DuendeError as error:
+            table.add_row(entry.name, origin, "", "", "", escape(str(error)))
+            continue
+        plays = ", ".join(slot.file or slot.effect for slot in found.slots)
+        table.add_row(entry.name, origin, *map(escape, (plays, " ".join(found.tags), found.author, found.description)))
+    out.print(table)
+
+
+@preset_app.command("show")
+def preset_show(name: NameArgument) -> None:
+    """Show a preset as its file holds it, in the present format, after its models were compared with their hashes."""
+    from .presets.format import encode_preset
+    from .presets.library import Library
+
+    entry = Library().find(name)
+    found = entry.read()
+    for slot in found.slots:
+        entry.file_of(slot)
+    sys.stdout.write(encode_preset(found).decode())
+
+
+@preset_app.command("save")
+def preset_save(
+    name: Annotated[str, typer.Argument(help="Name of your preset.")],
+    port: PortOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a preset of the same name.")] = False,
+) -> None:
+    """Store what the running host plays, as it is now, snapshots included."""
+    from .engine.control.client import ask
+    from .engine.control.instances import choose_instance
+    from .presets.library import Entry, Library, check_name
+
+    if Entry(check_name(name), Library().own, factory=False).path.exists() and not force:
+        raise DuendeError(f"there is a preset {name!r} already: choose another name, or replace it with --force")
+    answer = ask(choose_instance(port), "/duende/preset/save", [name])
+    out.print(f"stored as {' '.join(map(str, answer))}", markup=False)
+
+
+@preset_app.command("rename")
+def preset_rename(name: NameArgument, to: Annotated[str, typer.Argument(help="Its new name.")]) -> None:
+    """Give one of your presets another name."""
+    from .presets.library import Library
+
+    Library().rename(name, to)
+    out.print(f"{name} is called {to} now")
+
+
+@preset_app.command("delete")
+def preset_delete(name: NameArgument) -> None:
+    """Remove one of your presets, and the files that none of your others uses."""
+    from .presets.library import Library
+
+    out.print(f"removed {', '.join(Library().delete(name))}", soft_wrap=True)
+
+
+@preset_app.command("pack")
+def preset_pack(
+    name: NameArgument,
+    target: Annotated[Path, typer.Argument(help="File to write, ending in .duende.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace a file of the same name.")] = False,
+) -> None:
+    """Write a preset with its models and responses to one file, to hand on."""
+    from .presets.library import Library
+    from .presets.pack import pack
+
+    written = pack(Library().find(name), target, force=force)
+    out.print(f"wrote {written} ({written.stat().st_size / 1e6:.1f} MB)", soft_wrap=True)
+
+
+@preset_app.command("install")
+def preset_install(
+    source: Annotated[Path, typer.Argument(help="A packed preset, ending in .duende.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace a preset of the same name.")] = False,
+) -> None:
+    """Put a packed preset into your library; nothing of a file that is not right."""
+    from .presets.library import Library
+    from .presets.pack import install
+
+    entry = install(Library(), source, force=force)
+    out.print(f"{entry.name} is ready: duende live --preset {entry.name}", soft_wrap=True)
+
+
+@app.command()
+def setlist(
+    name: Annotated[str | None, typer.Argument(help="A set list; without it, all are listed.")] = None,
+    presets: Annotated[list[str] | None, typer.Argument(help="Its presets in order; without any, it is shown.")] = None,
+) -> None:
+    """Store or show a set list; `duende ctl setlist/load NAME` lets the running host follow it."""
+    from .presets.library import Library
+
+    library = Library()
+    if name is None:
+        for one in library.set_lists.names():
+            out.print(f"{one}: {' '.join(library.set_lists.read(one))}", soft_wrap=True, markup=False)
+        return
+    if presets:
+        for preset in presets:
+            library.find(preset)
+        library.set_lists.write(name, presets)
+    out.print(f"{name}: {' '.join(library.set_lists.read(name))}", soft_wrap=True, markup=False)
 
 
 @app.command()

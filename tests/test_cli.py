@@ -234,3 +234,53 @@ def test_rendering_needs_neither_torch_nor_librosa_nor_numba(home: Path, sound: 
         check=False,
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_presets_are_shown_packed_renamed_deleted_and_installed(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tiny.duende"
+    assert run(monkeypatch, "preset", "show", "tiny") == 0
+    assert 'file = "tiny.onnx"' in capsys.readouterr().out
+    assert run(monkeypatch, "preset", "pack", "tiny", path) == 0
+    assert run(monkeypatch, "preset", "rename", "tiny", "small") == 0
+    assert run(monkeypatch, "preset", "delete", "small") == 0
+    assert "small.toml, tiny.onnx" in capsys.readouterr().out
+    assert run(monkeypatch, "preset", "install", path) == 0
+    assert run(monkeypatch, "preset", "list") == 0
+    assert "tiny.onnx" in capsys.readouterr().out
+    for words, line in (
+        (["install", path], "'tiny' already"),
+        (["pack", "tiny", path], "tiny.duende already"),
+        (["delete", "nobody"], "no preset 'nobody'"),
+        (["delete", "cello"], "'cello' comes with duende and cannot be deleted"),
+        (["save", "tiny"], "'tiny' already: choose another name, or replace it with --force"),
+        (["save", "../x"], "preset name '../x'"),
+        (["save", "new", "--port", "1"], "no host"),
+    ):
+        assert run(monkeypatch, "preset", *words) == 1
+        said = capsys.readouterr().err
+        assert line in said
+        assert said.count("\n") == 1
+    assert run(monkeypatch, "preset", "install", path, "--force") == 0
+
+
+def test_a_preset_that_cannot_be_read_does_not_hide_the_others(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "presets" / "broken.toml").write_text("broken")
+    assert run(monkeypatch, "preset", "list") == 0
+    said = capsys.readouterr().out
+    assert "broken" in said
+    assert "tiny.onnx" in said
+
+
+def test_set_lists_are_stored_and_shown(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "setlist", "evening", "tiny", "cello", "tiny") == 0
+    assert run(monkeypatch, "setlist", "evening") == 0
+    assert run(monkeypatch, "setlist") == 0
+    assert capsys.readouterr().out == "evening: tiny cello tiny\n" * 3
+    assert run(monkeypatch, "setlist", "evening", "nobody") == 1
+    assert "no preset 'nobody'" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from duende import DuendeError
-from duende.presets.format import Preset, SlotPreset, encode_preset
+from duende.presets.format import Preset, SlotPreset, encode_preset, hash_of
 from duende.presets.library import Library, check_name, home
 
 
@@ -143,3 +143,88 @@ def test_factory_presets_can_be_read() -> None:
         assert entry.read().slots
         for slot in entry.read().slots:
             assert entry.model_path(slot.file).is_file()
+
+
+def test_hashes_are_taken_over_and_checked(library: Library) -> None:
+    entry = library.save("mine", preset("mine"), {"m.onnx": b"model"})
+    (slot,) = entry.read().slots
+    assert slot.sha256 == hash_of(b"model")
+    assert entry.file_of(slot) == library.own / "m.onnx"
+    (library.own / "m.onnx").write_bytes(b"other")
+    with pytest.raises(DuendeError, match=rf"mine\.toml: m\.onnx .*expected {slot.sha256}, found {hash_of(b'other')}"):
+        entry.file_of(slot)
+    (library.own / "m.onnx").unlink()
+    with pytest.raises(DuendeError, match=r"mine\.toml: cannot read m\.onnx: No such file"):
+        entry.file_of(slot)
+    assert entry.file_of(SlotPreset("fx", effect="delay")) is None
+
+
+def test_presets_do_not_take_each_others_models(library: Library) -> None:
+    """Two presets share a file while it is the same; another one of its name gets a name of its own."""
+    library.save("one", preset("one"), {"m.onnx": b"model"})
+    library.save("two", preset("two"), {"m.onnx": b"model"})
+    library.save("three", preset("three"), {"m.onnx": b"other"})
+    assert [library.find(name).read().slots[0].file for name in ("one", "two", "three")] == [
+        "m.onnx",
+        "m.onnx",
+        f"m-{hash_of(b'other')[:12]}.onnx",
+    ]
+    for name, model in (("one", b"model"), ("two", b"model"), ("three", b"other")):
+        entry = library.find(name)
+        assert entry.read_file(entry.read().slots[0]) == model
+
+
+def test_deleting_leaves_what_others_use(library: Library) -> None:
+    library.save("one", preset("one"), {"m.onnx": b"model"}, b"png")
+    library.save("two", preset("two"), {"m.onnx": b"model"})
+    assert library.delete("one") == ["one.toml", "one.png"]
+    assert library.find("two").read_file(library.find("two").read().slots[0]) == b"model"
+    assert library.delete("two") == ["two.toml", "m.onnx"]
+    assert list(library.own.iterdir()) == []
+    with pytest.raises(DuendeError, match=r"'wood' comes with duende and cannot be deleted; .*duende preset save wood"):
+        library.delete("wood")
+    with pytest.raises(DuendeError, match="no preset 'one'"):
+        library.delete("one")
+
+
+def test_a_preset_nobody_can_read_keeps_all_models(library: Library) -> None:
+    library.save("one", preset("one"), {"m.onnx": b"model"})
+    (library.own / "broken.toml").write_bytes(b"broken")
+    assert library.delete("one") == ["one.toml"]
+    assert library.delete("broken") == ["broken.toml"]
+    assert (library.own / "m.onnx").is_file()
+
+
+def test_replacing_a_preset_removes_what_only_it_used(library: Library) -> None:
+    library.save("one", preset("one"), {"m.onnx": b"model"})
+    library.save("one", preset("one", "n.onnx"), {"n.onnx": b"new"}, force=True)
+    assert sorted(path.name for path in library.own.iterdir()) == ["n.onnx", "one.toml"]
+
+
+def test_renaming_takes_the_picture_along(library: Library) -> None:
+    library.save("one", preset("one"), {"m.onnx": b"model"}, b"png")
+    entry = library.rename("one", "two")
+    assert sorted(path.name for path in library.own.iterdir()) == ["m.onnx", "two.png", "two.toml"]
+    assert entry.read().name == "two"
+    library.save("one", preset("one"), {"m.onnx": b"model"})
+    with pytest.raises(DuendeError, match="'two' already"):
+        library.rename("one", "two")
+    with pytest.raises(DuendeError, match="'wood' comes with duende and cannot be renamed"):
+        library.rename("wood", "tree")
+    with pytest.raises(DuendeError, match="preset name"):
+        library.rename("one", "../x")
+
+
+def test_presets_of_format_1_are_listed_and_written_anew(library: Library) -> None:
+    library.own.mkdir(parents=True)
+    (library.own / "old.json").write_text(
+        '{"format": 1, "name": "old", "slots": [{"kind": "style", "model": "m.onnx"}]}'
+    )
+    (library.own / "m.onnx").write_bytes(b"model")
+    entry = library.find("old")
+    assert entry.path.name == "old.json"
+    with pytest.raises(DuendeError, match="'old' already"):
+        library.save("old", entry.read(), {})
+    library.save("old", entry.read(), {"m.onnx": b"model"}, force=True)
+    assert library.find("old").path.name == "old.toml"
+    assert sorted(path.name for path in library.own.iterdir()) == ["m.onnx", "old.toml"]

@@ -152,23 +152,22 @@ def test_a_size_that_is_not_true_is_refused(tmp_path: Path) -> None:
 def test_what_does_not_fit_together_is_refused(tmp_path: Path) -> None:
     files = entries()
     good = {name: hash_of(data) for name, data in files.items()}
-    for number, (contents, manifest, words) in enumerate(
-        (
-            (files, Manifest(1, "mine", good | {"m.onnx": hash_of(b"x")}), r"m\.onnx: sha256 expected"),
-            (files, Manifest(1, "mine", {"mine.toml": good["mine.toml"]}), r"'m\.onnx' is not in manifest"),
-            (files, Manifest(1, "mine", good | {"n.onnx": "x"}), r"'n\.onnx' is missing"),
-            (files, Manifest(1, "../mine", good), r"preset name '\.\./mine'"),
-            (files, Manifest(1, "other", good), r"other\.toml is missing"),
-            (files, Manifest(2, "mine", good), "format 2, this version of duende reads 1"),
-            (files, b"format = 1", "manifest"),
-            (files, b"\xff", "manifest"),
-            (files, b"a." * 200_000, "manifest"),
-            (files | {"n.onnx": b"x"}, None, r"'n\.onnx' belongs to no slot"),
-            ({"mine.toml": files["mine.toml"]}, None, r"slot 1: file 'm\.onnx' is missing"),
-            (files | {"m.onnx": b"x"}, None, r"slot 1: sha256 of 'm\.onnx'"),
-            (files | {"mine.toml": b"format = 3"}, None, "preset format 3"),
-        )
-    ):
+    cases: list[tuple[dict[str, bytes], Manifest | bytes | None, str]] = [
+        (files, Manifest(1, "mine", good | {"m.onnx": hash_of(b"x")}), r"m\.onnx: sha256 expected"),
+        (files, Manifest(1, "mine", {"mine.toml": good["mine.toml"]}), r"'m\.onnx' is not in manifest"),
+        (files, Manifest(1, "mine", good | {"n.onnx": "x"}), r"'n\.onnx' is missing"),
+        (files, Manifest(1, "../mine", good), r"preset name '\.\./mine'"),
+        (files, Manifest(1, "other", good), r"other\.toml is missing"),
+        (files, Manifest(2, "mine", good), "format 2, this version of duende reads 1"),
+        (files, b"format = 1", "manifest"),
+        (files, b"\xff", "manifest"),
+        (files, b"a." * 200_000, "manifest"),
+        (files | {"n.onnx": b"x"}, None, r"'n\.onnx' belongs to no slot"),
+        ({"mine.toml": files["mine.toml"]}, None, r"slot 1: file 'm\.onnx' is missing"),
+        (files | {"m.onnx": b"x"}, None, r"slot 1: sha256 of 'm\.onnx'"),
+        (files | {"mine.toml": b"format = 3"}, None, "preset format 3"),
+    ]
+    for number, (contents, manifest, words) in enumerate(cases):
         refused(tmp_path, zipped(tmp_path / f"{number}.duende", contents, manifest), words)
 
 

@@ -15,6 +15,7 @@ import msgspec
 from .. import DuendeError
 from .cabinet import Cabinet
 from .device import ClockDevice, Device, SoundDevice, choose_device, list_devices, refuse_feedback
+from .fx.graph import import_pyo
 from .host import Host, check_rate
 from .messages import Done, EngineSetup, Lost, Message, Notice, Opened, Play, Played, Preload, Refused, Stop
 from .model import Model, open_model
@@ -210,6 +211,9 @@ def main() -> None:
     inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
     wire = Wire(source, sink, inbox.put)
     yield_quickly()
+    with contextlib.suppress(DuendeError):
+        # It holds the interpreter for milliseconds: not while something plays.
+        import_pyo()
     if setup.cores and (notice := pin(setup.cores)) is not None:
         wire.send(Notice(notice))
     player = Player(setup, wire)

@@ -103,8 +103,6 @@ class AutoWah(Wah):
 
     def steer(self, values: Sequence[float], peak: float, wires: list[float]) -> bool:
         sensitivity, release, q, wet = values
-        # What is no number must not stay.
-        peak = min(peak, 10.0) if peak == peak else 0.0
         time = ENVELOPE_RISE_S if peak > self._envelope else 1e-3 * release
         self._envelope += (peak - self._envelope) * -math.expm1(-self._seconds / time)
         self._tune(min(1.0, self._envelope * 10.0 ** (sensitivity / 20.0)), q, wet, wires)

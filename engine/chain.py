@@ -1,8 +1,8 @@
-"""The chain: slots in series at one quantum, delay-aligned, smoothed, guarded, and ending in a safety ceiling."""
+"""The chain: slots in series, or split once, at one quantum; delay-aligned, smoothed, guarded, below a ceiling."""
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from .params import ParameterBank, control_parameter
 from .processor import LONGEST_SPILL_S, Processor, StreamSpec
 from .ring import RingBuffer
 from .slot import CATCH_UP_QUANTA, FADE_S, Slot
+from .split import layout, path_samples
 from .telemetry import Telemetry
 
 Float32 = npt.NDArray[np.float32]
@@ -23,19 +24,20 @@ Float32 = npt.NDArray[np.float32]
 MAX_QUANTA = 64
 ITERATOR_BUFFER = 64
 
-INPUT_GAIN, OUTPUT_GAIN, MIX, BYPASS, AMOUNT, MUTE, GATE = range(7)
+INPUT_GAIN, OUTPUT_GAIN, MIX, BYPASS, AMOUNT, MUTE, GATE, BALANCE = range(8)
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Delay of a chain by part, in samples; the device's own comes on top."""
+    """Delay of a chain by part, in samples; the device's own comes on top. branches: of the slots; none: in series."""
 
     reblocking: int
     slots: tuple[tuple[str, int], ...]
+    branches: tuple[str, ...] = ()
 
     @property
     def samples(self) -> int:
-        return self.reblocking + sum(samples for _, samples in self.slots)
+        return self.reblocking + path_samples([samples for _, samples in self.slots], self.branches)
 
 
 def reblocking_latency(block: int | None, quantum: int) -> int:
@@ -46,14 +48,26 @@ def reblocking_latency(block: int | None, quantum: int) -> int:
 
 
 class Chain:
-    """Slots in series between an input gain and an output gain, with mix and bypass around all of them.
+    """Slots between an input gain and an output gain, with mix and bypass around all of them.
+
+    They stand in series, but for one split into two branches, which end at the same time (`split.layout`).
 
     prepare, replace and reset belong to the control thread, process to the audio thread.
 
+    spills: whether a slot has a tail that spills over; known after prepare.
     timed: whether the time of each slot is noted in the telemetry, which two chains may share.
     """
 
-    def __init__(self, bank: ParameterBank, telemetry: Telemetry, processors: Sequence[tuple[str, Processor]]) -> None:
+    def __init__(
+        self,
+        bank: ParameterBank,
+        telemetry: Telemetry,
+        processors: Sequence[tuple[str, Processor]],
+        branches: Sequence[str] = (),
+    ) -> None:
+        """branches: of each processor, "", "a" or "b"; none: all in series. DuendeError for more than one split."""
+        self.branches = tuple(branches) or ("",) * len(processors)
+        self._layout = layout(self.branches)
         self.bank, self.telemetry = bank, telemetry
         self.timed = True
         self.slots = [Slot(index, name, processor) for index, (name, processor) in enumerate(processors)]
@@ -81,19 +95,23 @@ class Chain:
         for slot in self.slots:
             slot.prepare(spec, self.bank, self.telemetry, self._largest)
         parts = [(slot.name, slot.processor.latency_samples) for slot in self.slots]
-        self.latency = Latency(reblocking_latency(block, self.quantum), tuple(parts))
-        windows = sum(samples for _, samples in parts)
-        self.tail_samples = sum(slot.processor.tail_samples for slot in self.slots)
+        self.latency = Latency(reblocking_latency(block, self.quantum), tuple(parts), self.branches)
+        windows = self.latency.samples - self.latency.reblocking
+        self.tail_samples = self._along(slot.processor.tail_samples for slot in self.slots)
         # What spills over begins with silence when the chain takes over from another one.
-        self.memory_samples = sum(slot.processor.memory_samples for slot in self.slots if not slot.spills)
-        self._door_at = next((slot.index for slot in self.slots if slot.spills), len(self.slots))
+        self.memory_samples = self._along(0 if slot.spills else slot.processor.memory_samples for slot in self.slots)
+        self._parts = {name: [self.slots[at] for at in places] for name, places in self._layout.parts.items()}
+        self._place_doors()
+        lags = [sum(slot.processor.latency_samples for slot in self._parts[name]) for name in ("a", "b")]
+        self._lags = [max(lags) - lag for lag in lags]
+        self._aligned = [History(channels, lag, self._largest) for lag in self._lags]
         self._door = Door(max(1, round(FADE_S * sample_rate)), self._largest)
         self._windows = windows
         self._plain = History(channels, windows, self._largest)
         self._gate = Gate(sample_rate, self._largest, channels)
         self._ceiling = Ceiling(self._largest, channels)
         shape = (self._largest, channels)
-        self._a, self._b = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+        self._a, self._b, self._c = (np.zeros(shape, dtype=np.float32) for _ in range(3))
         capacity = max_block + 2 * self.quantum
         self._waiting = RingBuffer(capacity, channels)
         self._ready = RingBuffer(capacity + self.latency.reblocking, channels)
@@ -105,12 +123,37 @@ class Chain:
             slot.reset()
         self.bank.jump()
         self._plain.reset()
+        for history in self._aligned:
+            history.reset()
         self._gate.reset()
         self._door.stand(opened=True)
-        self._leaving = False
+        self._leaving = self._gone = False
         self._waiting.clear()
         self._ready.clear()
         self._ready.write_silence(self.latency.reblocking)
+
+    def _along(self, samples: Iterable[int]) -> int:
+        return path_samples(list(samples), self.branches)
+
+    def _place_doors(self) -> None:
+        """Where the door is: before what spills over first, in each branch if that is in one; else at the end."""
+        parts = self._parts
+        spilling = [name for name, slots in parts.items() if any(slot.spills for slot in slots)]
+        first = spilling[0] if spilling else "after"
+        doored = ("a", "b") if first in ("a", "b") else (first,)
+        self._doors: set[int] = set()
+        self._ends: set[str] = set()
+        self._upstream: set[int] = set()
+        for name, slots in parts.items():
+            if name in doored:
+                door = next((at for at, slot in enumerate(slots) if slot.spills), len(slots))
+                self._upstream.update(slot.index for slot in slots[:door])
+                self._doors.update(slot.index for slot in slots[door : door + 1])
+                if door == len(slots):
+                    self._ends.add(name)
+            elif not self._doors and not self._ends:
+                self._upstream.update(slot.index for slot in slots)
+        self.spills = bool(spilling)
 
     def replace(self, slot: int, processor: Processor) -> None:
         """Control thread: crossfade a slot (from 0) to another processor of the same delay."""
@@ -123,14 +166,9 @@ class Chain:
         self._gate.adopt(predecessor._gate)
 
     @property
-    def spills(self) -> bool:
-        """Whether a slot has a tail that spills over."""
-        return self._door_at < len(self.slots)
-
-    @property
     def spill_samples(self) -> int:
         """For how many samples the chain would ring on after `leave`; 0 where nothing spills over."""
-        ringing = sum(slot.ringing for slot in self.slots)
+        ringing = self._along(slot.ringing for slot in self.slots)
         if not ringing or self.bank.value(MIX) == 0.0 or self.bank.value(BYPASS) == 1.0:
             return 0
         return min(ringing + self.latency.samples, round(LONGEST_SPILL_S * self.sample_rate))
@@ -212,24 +250,57 @@ class Chain:
         if not (bank.still(INPUT_GAIN) and bank.value(INPUT_GAIN) == 1.0):
             np.multiply(work, bank.ramp(INPUT_GAIN, count, 2)[:, None], out=work)
         amount = bank.value(AMOUNT)
+        self._gone = self._leaving and self._door.shut
         entering = self._door.step(count)
-        gone = self._leaving and self._door.shut
-        began = time.perf_counter()
-        for slot in self.slots:
-            if gone and slot.index < self._door_at:
-                continue
-            if entering is not None and slot.index == self._door_at:
-                np.multiply(work, entering[:, None], out=work)
-            slot.process(work, other, amount)
-            work, other = other, work
-            began = self._clock(slot.index, began, count)
-        if entering is not None and not self.spills:
-            np.multiply(work, entering[:, None], out=work)
+        work, other = self._pass("before", work, other, amount, entering)
+        if self._layout.splits:
+            branch = self._c[:count]
+            np.copyto(branch, work)
+            branch, other = self._pass("a", branch, other, amount, entering)
+            work, other = self._pass("b", work, other, amount, entering)
+            self._join(branch, work)
+            work = branch
+        work, other = self._pass("after", work, other, amount, entering)
         self._mix(work, other, entering)
         self._silence(work)
         if self._ceiling.process(work):
             self.telemetry.add("ceiling")
         return work
+
+    def _pass(
+        self, part: str, work: Float32, other: Float32, amount: float, entering: Float32 | None
+    ) -> tuple[Float32, Float32]:
+        """Run work through the slots of a part; returns the one of the two that holds the result, and then the other.
+
+        entering: share that the door lets in.
+        """
+        began = time.perf_counter()
+        for slot in self._parts[part]:
+            if self._gone and slot.index in self._upstream:
+                continue
+            if entering is not None and slot.index in self._doors:
+                np.multiply(work, entering[:, None], out=work)
+            slot.process(work, other, amount)
+            work, other = other, work
+            began = self._clock(slot.index, began, len(work))
+        if entering is not None and part in self._ends:
+            np.multiply(work, entering[:, None], out=work)
+        return work, other
+
+    def _join(self, a: Float32, b: Float32) -> None:
+        """Both branches, as late as the later one, to a: the same in both stays as it is."""
+        bank, count = self.bank, len(a)
+        for branch, lag, history in zip((a, b), self._lags, self._aligned, strict=True):
+            if lag:
+                history.push(branch.T)
+                branch.T[:] = history.last(count, skip=lag)
+        if bank.still(BALANCE) and bank.value(BALANCE) in (0.0, 1.0):
+            if bank.value(BALANCE) == 1.0:
+                np.copyto(a, b)
+            return
+        np.subtract(b, a, out=b)
+        np.multiply(b, bank.ramp(BALANCE, count, 2)[:, None], out=b)
+        np.add(a, b, out=a)
 
     def _clock(self, slot: int, began: float, frames: int) -> float:
         """Note what a slot (from 0) took since began for so many frames; returns the time now."""

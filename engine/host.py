@@ -32,23 +32,29 @@ REST_S = 2.0
 
 @dataclass(frozen=True)
 class LatencyReport:
-    """Delay from input to output by part, in milliseconds; device_ms is None where the device does not tell."""
+    """Delay from input to output by part, in milliseconds; device_ms is None where the device does not tell.
+
+    parallel_ms: of slots, what passes in one branch of a split while the other, later one is waited for.
+    """
 
     device_ms: float | None
     reblocking_ms: float
     slots_ms: tuple[tuple[str, float], ...]
     added_samples: int
     safety_ms: float = 0.0
+    parallel_ms: float = 0.0
 
     def lines(self) -> list[tuple[str, str]]:
         """Parts and their delays, as text."""
         rows = [("device", "not known" if self.device_ms is None else f"{self.device_ms:.2f} ms")]
         rows.append(("re-blocking", f"{self.reblocking_ms:.2f} ms"))
         rows += [(f"windows of {name}", f"{delay:.2f} ms") for name, delay in self.slots_ms]
+        if self.parallel_ms:
+            rows.append(("at the same time, in the other branch", f"-{self.parallel_ms:.2f} ms"))
         rows.append(("model look-ahead", "0.00 ms"))
         if self.safety_ms:
             rows.append(("safety", f"{self.safety_ms:.2f} ms"))
-        added = self.reblocking_ms + sum(delay for _, delay in self.slots_ms) + self.safety_ms
+        added = self.reblocking_ms + sum(delay for _, delay in self.slots_ms) + self.safety_ms - self.parallel_ms
         rows.append(("added by duende", f"{added:.2f} ms ({self.added_samples} samples)"))
         return rows
 
@@ -127,6 +133,10 @@ class Host:
             reblocking_ms=chain.latency.reblocking / per_ms,
             slots_ms=tuple((name, samples / per_ms) for name, samples in chain.latency.slots),
             safety_ms=safety / per_ms,
+            parallel_ms=(
+                chain.latency.reblocking + sum(samples for _, samples in chain.latency.slots) - chain.latency.samples
+            )
+            / per_ms,
             added_samples=chain.latency.samples + safety,
         )
 

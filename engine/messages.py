@@ -3,6 +3,7 @@
 import msgspec
 
 from .. import DuendeError
+from .split import path_samples
 
 MAX_BYTES = 2**16
 
@@ -29,7 +30,7 @@ class EngineSetup(msgspec.Struct, frozen=True):
 
 
 class SlotPlan(msgspec.Struct, frozen=True):
-    """A slot: its name, the file that it plays (none for effects), and its kind (`engine.slots`).
+    """A slot: name, file that it plays (none for effects), kind (`engine.slots`) and branch (`engine.split`).
 
     path was checked by control, and comes from no network.
     """
@@ -37,6 +38,7 @@ class SlotPlan(msgspec.Struct, frozen=True):
     name: str
     path: str
     kind: str = "style"
+    branch: str = ""
 
 
 class Play(msgspec.Struct, frozen=True, tag="play"):
@@ -57,8 +59,8 @@ class Preload(msgspec.Struct, frozen=True, tag="preload"):
 class Played(msgspec.Struct, frozen=True, tag="played"):
     """From the engine: the chain of a `Play` is heard.
 
-    latency: samples by slot; reblocking in samples. seamless: crossfaded, not faded out and in. seconds: from order
-    to sound.
+    latency: samples by slot, and branches: where each stands (none: in series); reblocking in samples. seamless:
+    crossfaded, not faded out and in. seconds: from order to sound.
     """
 
     request: int
@@ -68,6 +70,12 @@ class Played(msgspec.Struct, frozen=True, tag="played"):
     seamless: bool
     seconds: float
     notices: list[str]
+    branches: list[str] = []
+
+    @property
+    def delay(self) -> int:
+        """Of the whole chain, in samples."""
+        return self.reblocking + path_samples(self.latency, self.branches)
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):

@@ -68,6 +68,7 @@ GLOBALS = (
         20.0,
         "what is quieter is shut out; -100: off",
     ),
+    Parameter("split/balance", "float", "", 0.0, 1.0, 0.5, "linear", 20.0, "share of branch b where the chain splits"),
 )
 
 

@@ -101,7 +101,8 @@ class Player:
     def _play(self, order: Play) -> bool:
         started = time.perf_counter()
         processors = [(slot.name, make_processor(slot, self._model, self._responses.open)) for slot in order.slots]
-        rig = build_rig(processors, self._shared, order.page)
+        branches = [slot.branch for slot in order.slots]
+        rig = build_rig(processors, self._shared, order.page, branches)
         seamless = True
         if self._host is None:
             try:
@@ -126,6 +127,7 @@ class Player:
                 time.perf_counter() - started,
                 [notice for slot in order.slots if slot.kind == "style" for notice in self._model(slot.path).notices]
                 + [notice for _, one in processors if isinstance(one, Cabinet) for notice in one.notices],
+                branches,
             )
         )
         return True

@@ -1,7 +1,7 @@
 """From a preset to a chain that is ready to play."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +37,15 @@ def _keep_to_one_thread() -> None:
     threadpool_limits(1, user_api="blas")
 
 
-def build_rig(processors: list[tuple[str, Processor]], shared: SharedState | None = None, page: int = 0) -> Rig:
+def build_rig(
+    processors: list[tuple[str, Processor]],
+    shared: SharedState | None = None,
+    page: int = 0,
+    branches: Sequence[str] = (),
+) -> Rig:
     """A chain of named processors around a page of shared state, whose values it keeps if it has any; not prepared.
+
+    branches: of each processor (`split.layout`); none: all in series.
 
     From here on the arithmetic of this process stays on the thread that asks for it: a pool would compete with the
     audio callback.
@@ -46,7 +53,7 @@ def build_rig(processors: list[tuple[str, Processor]], shared: SharedState | Non
     _keep_to_one_thread()
     shared = SharedState() if shared is None else shared
     bank, telemetry = ParameterBank(shared.pages[page], keep=not shared.fresh), Telemetry(shared)
-    return Rig(shared, bank, telemetry, Chain(bank, telemetry, processors), [])
+    return Rig(shared, bank, telemetry, Chain(bank, telemetry, processors, branches), [])
 
 
 def load_rig(entry: Entry, provider: str = "cpu", values: Mapping[str, float] | None = None) -> Rig:
@@ -65,7 +72,7 @@ def load_rig(entry: Entry, provider: str = "cpu", values: Mapping[str, float] | 
             plan = SlotPlan(slot.effect or slot.file, str(path or ""), slot.kind)
             open_model = functools.partial(_open_model, provider=provider)
             processors.append((plan.name, make_processor(plan, open_model, Responses().open)))
-    rig = build_rig(processors)
+    rig = build_rig(processors, branches=[slot.branch for slot in preset.slots])
     rig.notices = notices
     try:
         for number, slot in enumerate(preset.slots, start=1):

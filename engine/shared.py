@@ -13,7 +13,7 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 MAGIC = 0x646E6465
-VERSION = 3
+VERSION = 4
 PAGES = 3
 RING_FRAMES = 2**18
 HEADER = 8

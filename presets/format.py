@@ -40,7 +40,7 @@ class SlotPreset(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
 
     kind:   "style" (file: a model), "cabinet" (file: a response; or effect: a built-in one) or "fx" (effect).
     file:   name beside the preset, no path. sha256: of its bytes, in hexadecimal; empty where nobody says.
-    effect: name of what plays without a file. mix: 0 to 1.
+    effect: name of what plays without a file. mix: 0 to 1. branch: "a" or "b" of a split; empty: in series.
     """
 
     kind: str
@@ -50,6 +50,7 @@ class SlotPreset(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     values: dict[str, float] = {}
     sha256: str = ""
     effect: str = ""
+    branch: str = ""
 
 
 class Preset(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -186,6 +187,8 @@ def _check_slot(slot: SlotPreset, number: int, key: str) -> None:
             raise DuendeError(f"{where}: {error}") from error
     if slot.sha256 and not (slot.file and HASH.fullmatch(slot.sha256)):
         raise DuendeError(f"{where}: sha256 {slot.sha256!r}: 64 hexadecimal digits in lower case, beside a file")
+    if slot.branch not in ("", "a", "b"):
+        raise DuendeError(f"{where}: branch {slot.branch!r}: write a or b, or leave it out")
     if not 0.0 <= slot.mix <= 1.0:
         raise DuendeError(f"{where}: mix {slot.mix:g} is out of range: 0 to 1")
     _check_values(f"{where}: values", slot.values)

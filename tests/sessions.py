@@ -24,7 +24,9 @@ class QuickEngine:
             raise failure
         if isinstance(order, Preload):
             return Done(order.request)
-        return Played(order.request, order.page, 0, [128] * len(order.slots), True, 0.02, [])
+        return Played(
+            order.request, order.page, 0, [128] * len(order.slots), True, 0.02, [], [s.branch for s in order.slots]
+        )
 
 
 def tiny_library(folder: Path) -> Library:

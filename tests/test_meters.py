@@ -10,6 +10,7 @@ import pytest
 
 from duende.engine.control.meters import READS_PER_S, Meters
 from duende.engine.control.namespace import Values
+from duende.engine.control.session import SlotState
 from duende.engine.messages import Opened
 from duende.engine.telemetry import Telemetry
 from sessions import tiny_session
@@ -148,6 +149,9 @@ def test_device_and_latency(tmp_path: Path) -> None:
     said = desk.read()
     assert said["/duende/status/device"] == ["jack: system", 48000.0, 128, 0, ""]
     assert said["/duende/status/latency"] == [pytest.approx(1000.0 * 448 / 48000.0), 5.5, 448]
+    desk.session.state.slots = [SlotState(name, "", [], branch=name) for name in ("a", "b")]
+    desk.session.state.latency = [128, 160]
+    assert desk.read()["/duende/status/latency"][2] == 480, "the branch that is later counts"
     desk.meters.lost("the device is gone")
     assert desk.read()["/duende/status/device"][-1] == "the device is gone"
     desk.meters.opened(Opened("clock", 44100.0, 0, None, True, []))

@@ -137,6 +137,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"snapshots": {"2": {"mix": "x"}}}, "snapshots"),
     ({"snapshots": {"2": {"mix": float("nan")}}}, "snapshots.2: 'mix' is nan"),
     (slot(mix=1.5), "slot 2: mix 1.5"),
+    (slot(branch="c"), "slot 2: branch 'c': write a or b"),
     (slot(mix=-0.1), "slot 2: mix -0.1"),
     (slot(mix=float("nan")), "slot 2: mix nan"),
     (slot(mix="half"), "slots[1].mix"),

@@ -121,6 +121,44 @@ def test_sources_that_do_not_exist_are_refused_before_the_engine_hears_of_them(s
     assert not session.engine.orders  # type: ignore[attr-defined]
 
 
+def test_a_slot_goes_into_a_branch_and_stays_there(tmp_path: Path) -> None:
+    session = tiny_session(tmp_path)
+
+    async def build() -> None:
+        await session.load("duo")
+        session.set("slot/1/style1", 0.25)
+        await session.add_slot("solo")
+        await session.add_slot("solo")
+        await session.place_slot(1, "a")
+        await session.place_slot(2, "b")
+
+    asyncio.run(build())
+    assert [slot.branch for slot in session.state.slots] == ["a", "b", ""]
+    assert session.get("slot/1/style1") == 0.25
+    nodes = {node.address: node for node in session_nodes(session)}
+    read = nodes["/duende/slot/2/branch"].read
+    assert read is not None
+    assert read() == ["b"]
+    with pytest.raises(DuendeError, match="choose one of , a, b"):
+        nodes["/duende/slot/2/branch"].check(["c"])
+    asyncio.run(session.load_slot(1, "solo"))
+    assert [slot.branch for slot in session.state.slots] == ["a", "b", ""]
+    with pytest.raises(DuendeError, match="slot 2 stands in the trunk, but between slots of a split"):
+        asyncio.run(session.move_slot(3, 2))
+    assert [slot.branch for slot in session.state.slots] == ["a", "b", ""]
+    asyncio.run(session.move_slot(3, 1))
+    assert [slot.branch for slot in session.state.slots] == ["", "a", "b"]
+    asyncio.run(session.remove_slot(1))
+    assert [slot.branch for slot in session.state.slots] == ["a", "b"]
+    session.save("split")
+    asyncio.run(session.load("duo"))
+    assert [slot.branch for slot in session.state.slots] == [""]
+    asyncio.run(session.load("split"))
+    assert [slot.branch for slot in session.state.slots] == ["a", "b"]
+    assert asyncio.run(session.place_slot(1, "b")).delay == 256
+    assert asyncio.run(session.place_slot(1, "a")).delay == 128
+
+
 def test_only_the_latest_of_many_switches_is_carried_out(tmp_path: Path) -> None:
     session = tiny_session(tmp_path)
 

@@ -143,7 +143,7 @@ def test_an_echo_replaced_by_itself_is_not_heard(block: int) -> None:
     got = play(host, samples, block, switch)
     assert host.rig is later[1]
     assert not host.ringing
-    assert np.abs(got - echoed(samples)[: len(got)])[4800:].max() <= 1e-5
+    assert np.abs(got - echoed(samples)[: len(got)])[4800:].max() <= 1e-6
 
 
 @pytest.mark.parametrize("delay", [0, 100])

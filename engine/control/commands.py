@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from ...presets.format import SNAPSHOTS, TEMPO_BPM
 from ..messages import Played
+from ..split import BRANCHES
 from .namespace import PREFIX, Answer, Node, Range, Value, Values, parameter_nodes
 from .session import Session
 
@@ -139,6 +140,14 @@ def _slots(session: Session) -> list[Node]:
                 ranges=(Range(1, len(session.state.slots)),),
                 write=_move_slot(session, number),
             ),
+            Node(
+                f"{base}/branch",
+                "s",
+                "where the slot stands: branch a or b of the split, or the trunk (empty), before or after both",
+                ranges=(Range(allowed=BRANCHES),),
+                read=_constant(slot.branch),
+                write=_place_slot(session, number),
+            ),
             Node(f"{base}/remove", "", "take the slot out", write=_remove_slot(session, number)),
         ]
         if number <= len(session.state.latency):
@@ -188,7 +197,7 @@ def _rest(session: Session) -> list[Node]:
 
 def _heard(session: Session, played: Played) -> Values:
     """What a reply says of a switch: the preset, its delay in samples, and whether it was crossfaded."""
-    return [session.state.preset, played.reblocking + sum(played.latency), played.seamless]
+    return [session.state.preset, played.delay, played.seamless]
 
 
 def _reader(session: Session, name: str) -> Callable[[], float]:
@@ -218,6 +227,13 @@ def _move_slot(session: Session, number: int) -> Callable[[Values], Answer]:
         return _heard(session, await session.move_slot(number, int(_float(values[0]))))
 
     return move
+
+
+def _place_slot(session: Session, number: int) -> Callable[[Values], Answer]:
+    async def place(values: Values) -> Values:
+        return _heard(session, await session.place_slot(number, str(values[0])))
+
+    return place
 
 
 def _remove_slot(session: Session, number: int) -> Callable[[Values], Awaitable[Values]]:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from ..messages import Opened
+from ..split import path_samples
 from ..telemetry import Telemetry
 from .namespace import PREFIX, Node, Value
 from .osc import Message
@@ -146,7 +147,8 @@ class Meters:
     def _status(self) -> dict[str, list[Value]]:
         count, state, opened = self._telemetry.count, self._session.state, self._opened
         block = 0 if opened is None else opened.block
-        added = state.reblocking + sum(state.latency) + self._safety * block
+        branches = [slot.branch for slot in state.slots]
+        added = state.reblocking + path_samples(state.latency, branches) + self._safety * block
         device_ms = -1.0 if opened is None or opened.latency_ms is None else opened.latency_ms
         device: list[Value] = ["", 0.0, 0, 0]
         if opened is not None:

@@ -23,7 +23,7 @@ STYLES = ("cello", "sax", "strings", "piano")
 """Those of the preset that the tables are made with."""
 
 SECTIONS = (
-    ("The whole chain", ("input", "output", "mix", "amount", "bypass", "mute")),
+    ("The whole chain", ("input", "output", "mix", "amount", "bypass", "mute", "split")),
     ("Styles of the preset that plays", ("style",)),
     ("Slots", ("slot",)),
     ("Presets", ("preset",)),

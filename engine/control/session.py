@@ -24,6 +24,7 @@ from ..params import GLOBALS, Parameter, ParameterTable, control_parameter
 from ..response import Responses
 from ..shared import HEARD_PAGE, PAGES, SharedState
 from ..slots import slot_controls
+from ..split import layout
 from .history import History, Moved
 
 GLIDE_STEP_S = 0.01
@@ -39,12 +40,13 @@ class EngineLink(Protocol):
 
 
 class SlotState(msgspec.Struct):
-    """A slot that plays: its name, its file (none for effects), the styles that a model mixes, and its kind."""
+    """A slot that plays: its name, its file (none for effects), the styles that a model mixes, its kind and branch."""
 
     name: str
     path: str
     styles: list[str]
     kind: str = "style"
+    branch: str = ""
 
 
 class ShowState(msgspec.Struct):
@@ -262,7 +264,7 @@ class Session:
             }
             bypass, mix = controls.pop("bypass"), controls.pop("mix")
             effect = "" if file else slot.name
-            slots.append(SlotPreset(slot.kind, file, bool(bypass), mix, controls, effect=effect))
+            slots.append(SlotPreset(slot.kind, file, bool(bypass), mix, controls, effect=effect, branch=slot.branch))
         plain = {row.name: self.get(row.name) for row in GLOBALS if row.name not in ("bypass", "mute")}
         kept = self._description(name)
         preset = Preset(FORMAT, name, slots, plain, kept.tags, kept.description, kept.author)
@@ -294,7 +296,13 @@ class Session:
         """Let another source, as for add_slot, play in slot number (from 1)."""
         order: list[int | str] = list(range(len(self.state.slots)))
         order[self._place(number)] = source
-        return await self._rebuild(order)
+        return await self._rebuild(order, [slot.branch for slot in self.state.slots])
+
+    async def place_slot(self, number: int, branch: str) -> Played:
+        """Put slot number (from 1) into branch "a" or "b" of the split, or into the trunk ("")."""
+        branches = [slot.branch for slot in self.state.slots]
+        branches[self._place(number)] = branch
+        return await self._rebuild(list(range(len(branches))), branches)
 
     async def move_slot(self, number: int, to: int) -> Played:
         """Move slot number (from 1) to another place."""
@@ -314,8 +322,11 @@ class Session:
             raise DuendeError(f"slot {number}: there are {len(self.state.slots)}, counted from 1")
         return number - 1
 
-    async def _rebuild(self, order: Sequence[int | str]) -> Played:
-        """Slots by their present place (from 0), which keep their values, or by source, in this order."""
+    async def _rebuild(self, order: Sequence[int | str], branches: Sequence[str] | None = None) -> Played:
+        """Slots by their present place (from 0), which keep their values, or by source, in this order.
+
+        branches: where they stand; None: as before, new ones in the trunk.
+        """
         slots: list[SlotState] = []
         values: dict[str, float] = {}
         for number, one in enumerate(order, start=1):
@@ -331,6 +342,8 @@ class Session:
             slot, set_values = self._source(one)
             slots.append(slot)
             values |= {f"slot/{number}/{control}": value for control, value in set_values.items()}
+        if branches is not None:
+            slots = [msgspec.structs.replace(slot, branch=one) for slot, one in zip(slots, branches, strict=True)]
         # Snapshots follow the slots; of what is gone nothing is kept.
         came = {one + 1: number for number, one in enumerate(order, start=1) if isinstance(one, int)}
         snapshots = {
@@ -455,12 +468,13 @@ class Session:
         async with self._changing:
             if turn != self._newest:
                 raise DuendeError(f"{show.preset}: another change was asked for in the meantime")
+            layout([slot.branch for slot in show.slots])
             opened = [await self._open(slot) for slot in show.slots]
             table = _table(opened)
             page = (self.state.page + 1) % PAGES
             before = self.state
             self._write_page(page, table, show.values)
-            plan = [SlotPlan(slot.name, slot.path, slot.kind) for slot in opened]
+            plan = [SlotPlan(slot.name, slot.path, slot.kind, slot.branch) for slot in opened]
             played = await self.engine.ask(Play(next(self._requests), page, plan))
             assert isinstance(played, Played)
             last = self._show()
@@ -512,7 +526,7 @@ class Session:
             model = await asyncio.to_thread(load_model, file)
             self._models[key] = [model.spec.name, *model.spec.styles]
         name, *styles = self._models[key]
-        return SlotState(name, path, styles)
+        return msgspec.structs.replace(slot, name=name, styles=styles)
 
     def _tell(self, names: Sequence[str]) -> None:
         for listener in self.changed:
@@ -550,9 +564,8 @@ def _table(slots: Sequence[SlotState]) -> ParameterTable:
 def _slot_state(entry: Entry, slot: SlotPreset) -> SlotState:
     """A slot of a preset, not yet opened; DuendeError where its file is missing or another."""
     path = entry.file_of(slot)
-    return SlotState(
-        slot.effect or (path.stem if path is not None and slot.kind != "style" else ""), str(path or ""), [], slot.kind
-    )
+    name = slot.effect or (path.stem if path is not None and slot.kind != "style" else "")
+    return SlotState(name, str(path or ""), [], slot.kind, slot.branch)
 
 
 def _momentary(name: str) -> bool:

@@ -103,7 +103,7 @@ class Show:
     def _first(self, played: Played, opened: Opened) -> None:
         per_ms = opened.sample_rate / 1000.0
         safety = self._settings.device.safety * opened.block
-        added = played.reblocking + sum(played.latency) + safety
+        added = played.delay + safety
         device = "not known" if opened.latency_ms is None else f"{opened.latency_ms:.2f} ms"
         parts = [f"device {device}", f"re-blocking {played.reblocking / per_ms:.2f} ms"]
         parts += [f"slot {number} {samples / per_ms:.2f} ms" for number, samples in enumerate(played.latency, start=1)]

@@ -179,8 +179,9 @@
      "id": "obj-10",
      "maxclass": "newobj",
      "numinlets": 1,
-     "numoutlets": 16,
+     "numoutlets": 17,
      "outlettype": [
+      "",
       "",
       "",
       "",
@@ -201,10 +202,10 @@
      "patching_rect": [
       20.0,
       450.0,
-      1768.0,
+      1911.0,
       22.0
      ],
-     "text": "route /duende/input/gain /duende/output/gain /duende/mix /duende/amount /duende/input/gate /duende/style/cello /duende/style/sax /duende/style/strings /duende/style/piano /duende/bypass /duende/mute /duende/preset/current /duende/meter /duende/status/latency /duende/error"
+     "text": "route /duende/input/gain /duende/output/gain /duende/mix /duende/amount /duende/input/gate /duende/split/balance /duende/style/cello /duende/style/sax /duende/style/strings /duende/style/piano /duende/bypass /duende/mute /duende/preset/current /duende/meter /duende/status/latency /duende/error"
     }
    },
    {
@@ -764,10 +765,10 @@
      "patching_rect": [
       600.0,
       85.0,
-      50.0,
+      114.0,
       20.0
      ],
-     "text": "cello"
+     "text": "split balance"
     }
    },
    {
@@ -782,10 +783,10 @@
      "patching_rect": [
       600.0,
       180.0,
-      175.5,
+      188.5,
       22.0
      ],
-     "text": "prepend /duende/style/cello"
+     "text": "prepend /duende/split/balance"
     }
    },
    {
@@ -836,10 +837,10 @@
      "patching_rect": [
       680.0,
       85.0,
-      34.0,
+      50.0,
       20.0
      ],
-     "text": "sax"
+     "text": "cello"
     }
    },
    {
@@ -854,10 +855,10 @@
      "patching_rect": [
       680.0,
       210.0,
-      162.5,
+      175.5,
       22.0
      ],
-     "text": "prepend /duende/style/sax"
+     "text": "prepend /duende/style/cello"
     }
    },
    {
@@ -908,10 +909,10 @@
      "patching_rect": [
       760.0,
       85.0,
-      66.0,
+      34.0,
       20.0
      ],
-     "text": "strings"
+     "text": "sax"
     }
    },
    {
@@ -926,10 +927,10 @@
      "patching_rect": [
       760.0,
       240.0,
-      188.5,
+      162.5,
       22.0
      ],
-     "text": "prepend /duende/style/strings"
+     "text": "prepend /duende/style/sax"
     }
    },
    {
@@ -980,10 +981,10 @@
      "patching_rect": [
       840.0,
       85.0,
-      50.0,
+      66.0,
       20.0
      ],
-     "text": "piano"
+     "text": "strings"
     }
    },
    {
@@ -998,10 +999,10 @@
      "patching_rect": [
       840.0,
       270.0,
-      175.5,
+      188.5,
       22.0
      ],
-     "text": "prepend /duende/style/piano"
+     "text": "prepend /duende/style/strings"
     }
    },
    {
@@ -1025,18 +1026,21 @@
    {
     "box": {
      "id": "obj-56",
-     "maxclass": "toggle",
+     "maxclass": "dial",
      "numinlets": 1,
      "numoutlets": 1,
      "outlettype": [
-      "int"
+      "float"
      ],
      "patching_rect": [
       920.0,
       110.0,
-      30.0,
-      30.0
-     ]
+      50.0,
+      50.0
+     ],
+     "floatoutput": 1,
+     "min": 0.0,
+     "size": 1.0
     }
    },
    {
@@ -1049,10 +1053,10 @@
      "patching_rect": [
       920.0,
       85.0,
-      58.0,
+      50.0,
       20.0
      ],
-     "text": "bypass"
+     "text": "piano"
     }
    },
    {
@@ -1067,10 +1071,10 @@
      "patching_rect": [
       920.0,
       300.0,
-      143.0,
+      175.5,
       22.0
      ],
-     "text": "prepend /duende/bypass"
+     "text": "prepend /duende/style/piano"
     }
    },
    {
@@ -1118,10 +1122,10 @@
      "patching_rect": [
       1000.0,
       85.0,
-      42.0,
+      58.0,
       20.0
      ],
-     "text": "mute"
+     "text": "bypass"
     }
    },
    {
@@ -1136,10 +1140,10 @@
      "patching_rect": [
       1000.0,
       180.0,
-      130.0,
+      143.0,
       22.0
      ],
-     "text": "prepend /duende/mute"
+     "text": "prepend /duende/bypass"
     }
    },
    {
@@ -1163,6 +1167,75 @@
    {
     "box": {
      "id": "obj-64",
+     "maxclass": "toggle",
+     "numinlets": 1,
+     "numoutlets": 1,
+     "outlettype": [
+      "int"
+     ],
+     "patching_rect": [
+      1080.0,
+      110.0,
+      30.0,
+      30.0
+     ]
+    }
+   },
+   {
+    "box": {
+     "id": "obj-65",
+     "maxclass": "comment",
+     "numinlets": 1,
+     "numoutlets": 0,
+     "outlettype": [],
+     "patching_rect": [
+      1080.0,
+      85.0,
+      42.0,
+      20.0
+     ],
+     "text": "mute"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-66",
+     "maxclass": "newobj",
+     "numinlets": 1,
+     "numoutlets": 1,
+     "outlettype": [
+      ""
+     ],
+     "patching_rect": [
+      1080.0,
+      210.0,
+      130.0,
+      22.0
+     ],
+     "text": "prepend /duende/mute"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-67",
+     "maxclass": "newobj",
+     "numinlets": 1,
+     "numoutlets": 1,
+     "outlettype": [
+      ""
+     ],
+     "patching_rect": [
+      1080.0,
+      480.0,
+      71.5,
+      22.0
+     ],
+     "text": "prepend set"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-68",
      "maxclass": "umenu",
      "numinlets": 1,
      "numoutlets": 3,
@@ -1172,7 +1245,7 @@
       ""
      ],
      "patching_rect": [
-      1080.0,
+      1160.0,
       110.0,
       120.0,
       22.0
@@ -1199,13 +1272,13 @@
    },
    {
     "box": {
-     "id": "obj-65",
+     "id": "obj-69",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
      "outlettype": [],
      "patching_rect": [
-      1080.0,
+      1160.0,
       85.0,
       58.0,
       20.0
@@ -1215,7 +1288,7 @@
    },
    {
     "box": {
-     "id": "obj-66",
+     "id": "obj-70",
      "maxclass": "newobj",
      "numinlets": 1,
      "numoutlets": 1,
@@ -1223,7 +1296,7 @@
       ""
      ],
      "patching_rect": [
-      1080.0,
+      1160.0,
       180.0,
       175.5,
       22.0
@@ -1233,7 +1306,7 @@
    },
    {
     "box": {
-     "id": "obj-67",
+     "id": "obj-71",
      "maxclass": "newobj",
      "numinlets": 1,
      "numoutlets": 1,
@@ -1241,7 +1314,7 @@
       ""
      ],
      "patching_rect": [
-      1080.0,
+      1160.0,
       480.0,
       110.5,
       22.0
@@ -1251,7 +1324,7 @@
    },
    {
     "box": {
-     "id": "obj-68",
+     "id": "obj-72",
      "maxclass": "pictslider",
      "numinlets": 2,
      "numoutlets": 2,
@@ -1260,7 +1333,7 @@
       "int"
      ],
      "patching_rect": [
-      1220.0,
+      1300.0,
       110.0,
       100.0,
       100.0
@@ -1269,13 +1342,13 @@
    },
    {
     "box": {
-     "id": "obj-69",
+     "id": "obj-73",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
      "outlettype": [],
      "patching_rect": [
-      1220.0,
+      1300.0,
       85.0,
       50.0,
       20.0
@@ -1285,7 +1358,7 @@
    },
    {
     "box": {
-     "id": "obj-70",
+     "id": "obj-74",
      "maxclass": "newobj",
      "numinlets": 2,
      "numoutlets": 1,
@@ -1293,7 +1366,7 @@
       ""
      ],
      "patching_rect": [
-      1220.0,
+      1300.0,
       250.0,
       58.5,
       22.0
@@ -1303,7 +1376,7 @@
    },
    {
     "box": {
-     "id": "obj-71",
+     "id": "obj-75",
      "maxclass": "newobj",
      "numinlets": 2,
      "numoutlets": 1,
@@ -1311,7 +1384,7 @@
       ""
      ],
      "patching_rect": [
-      1220.0,
+      1300.0,
       220.0,
       40.0,
       22.0
@@ -1321,7 +1394,7 @@
    },
    {
     "box": {
-     "id": "obj-72",
+     "id": "obj-76",
      "maxclass": "newobj",
      "numinlets": 2,
      "numoutlets": 1,
@@ -1329,7 +1402,7 @@
       ""
      ],
      "patching_rect": [
-      1280.0,
+      1360.0,
       220.0,
       40.0,
       22.0
@@ -1339,7 +1412,7 @@
    },
    {
     "box": {
-     "id": "obj-73",
+     "id": "obj-77",
      "maxclass": "newobj",
      "numinlets": 1,
      "numoutlets": 1,
@@ -1347,7 +1420,7 @@
       ""
      ],
      "patching_rect": [
-      1220.0,
+      1300.0,
       280.0,
       156.0,
       22.0
@@ -1357,7 +1430,7 @@
    },
    {
     "box": {
-     "id": "obj-74",
+     "id": "obj-78",
      "maxclass": "message",
      "numinlets": 2,
      "numoutlets": 1,
@@ -1365,7 +1438,7 @@
       ""
      ],
      "patching_rect": [
-      1080.0,
+      1160.0,
       220.0,
       149.5,
       22.0
@@ -1375,7 +1448,7 @@
    },
    {
     "box": {
-     "id": "obj-75",
+     "id": "obj-79",
      "maxclass": "message",
      "numinlets": 2,
      "numoutlets": 1,
@@ -1383,7 +1456,7 @@
       ""
      ],
      "patching_rect": [
-      1080.0,
+      1160.0,
       250.0,
       123.5,
       22.0
@@ -1393,7 +1466,7 @@
    },
    {
     "box": {
-     "id": "obj-76",
+     "id": "obj-80",
      "maxclass": "message",
      "numinlets": 2,
      "numoutlets": 1,
@@ -1401,7 +1474,7 @@
       ""
      ],
      "patching_rect": [
-      1080.0,
+      1160.0,
       290.0,
       156.0,
       22.0
@@ -1411,7 +1484,7 @@
    },
    {
     "box": {
-     "id": "obj-77",
+     "id": "obj-81",
      "maxclass": "message",
      "numinlets": 2,
      "numoutlets": 1,
@@ -1419,7 +1492,7 @@
       ""
      ],
      "patching_rect": [
-      1080.0,
+      1160.0,
       320.0,
       162.5,
       22.0
@@ -1517,7 +1590,7 @@
     "patchline": {
      "source": [
       "obj-10",
-      14
+      15
      ],
      "destination": [
       "obj-11",
@@ -1529,7 +1602,7 @@
     "patchline": {
      "source": [
       "obj-10",
-      12
+      13
      ],
      "destination": [
       "obj-12",
@@ -1565,7 +1638,7 @@
     "patchline": {
      "source": [
       "obj-10",
-      13
+      14
      ],
      "destination": [
       "obj-15",
@@ -2129,7 +2202,7 @@
     "patchline": {
      "source": [
       "obj-64",
-      1
+      0
      ],
      "destination": [
       "obj-66",
@@ -2177,19 +2250,7 @@
     "patchline": {
      "source": [
       "obj-68",
-      0
-     ],
-     "destination": [
-      "obj-71",
-      0
-     ]
-    }
-   },
-   {
-    "patchline": {
-     "source": [
-      "obj-71",
-      0
+      1
      ],
      "destination": [
       "obj-70",
@@ -2200,11 +2261,35 @@
    {
     "patchline": {
      "source": [
+      "obj-70",
+      0
+     ],
+     "destination": [
+      "obj-2",
+      0
+     ]
+    }
+   },
+   {
+    "patchline": {
+     "source": [
+      "obj-10",
+      12
+     ],
+     "destination": [
+      "obj-71",
+      0
+     ]
+    }
+   },
+   {
+    "patchline": {
+     "source": [
+      "obj-71",
+      0
+     ],
+     "destination": [
       "obj-68",
-      1
-     ],
-     "destination": [
-      "obj-72",
       0
      ]
     }
@@ -2216,43 +2301,7 @@
       0
      ],
      "destination": [
-      "obj-70",
-      1
-     ]
-    }
-   },
-   {
-    "patchline": {
-     "source": [
-      "obj-70",
-      0
-     ],
-     "destination": [
-      "obj-73",
-      0
-     ]
-    }
-   },
-   {
-    "patchline": {
-     "source": [
-      "obj-73",
-      0
-     ],
-     "destination": [
-      "obj-2",
-      0
-     ]
-    }
-   },
-   {
-    "patchline": {
-     "source": [
-      "obj-74",
-      0
-     ],
-     "destination": [
-      "obj-2",
+      "obj-75",
       0
      ]
     }
@@ -2264,7 +2313,19 @@
       0
      ],
      "destination": [
-      "obj-2",
+      "obj-74",
+      0
+     ]
+    }
+   },
+   {
+    "patchline": {
+     "source": [
+      "obj-72",
+      1
+     ],
+     "destination": [
+      "obj-76",
       0
      ]
     }
@@ -2276,7 +2337,19 @@
       0
      ],
      "destination": [
-      "obj-2",
+      "obj-74",
+      1
+     ]
+    }
+   },
+   {
+    "patchline": {
+     "source": [
+      "obj-74",
+      0
+     ],
+     "destination": [
+      "obj-77",
       0
      ]
     }
@@ -2285,6 +2358,54 @@
     "patchline": {
      "source": [
       "obj-77",
+      0
+     ],
+     "destination": [
+      "obj-2",
+      0
+     ]
+    }
+   },
+   {
+    "patchline": {
+     "source": [
+      "obj-78",
+      0
+     ],
+     "destination": [
+      "obj-2",
+      0
+     ]
+    }
+   },
+   {
+    "patchline": {
+     "source": [
+      "obj-79",
+      0
+     ],
+     "destination": [
+      "obj-2",
+      0
+     ]
+    }
+   },
+   {
+    "patchline": {
+     "source": [
+      "obj-80",
+      0
+     ],
+     "destination": [
+      "obj-2",
+      0
+     ]
+    }
+   },
+   {
+    "patchline": {
+     "source": [
+      "obj-81",
       0
      ],
      "destination": [

@@ -19,7 +19,9 @@ from . import measures
 from .distill import DistillConfig, Progress
 from .evaluate import Evaluation, evaluate
 from .forge import ForgeRequest, Mode, StyleSource, forge, preset_of
+from .loudness import match
 from .pictures import spectrogram_figure, style_picture
+from .pluck import demo_phrase
 from .sounds import load_sound
 from .takes import judged_stretch
 
@@ -226,6 +228,8 @@ def main(arguments: list[str]) -> None:
         if names and family.name not in names:
             continue
         build(family, clips, guitars, root / "presets")
+        names_of = [voice.name for voice in family.voices if voice.description] + [one.name for one in family.blends]
+        match([library.Entry(name, root / "presets", factory=True) for name in names_of], demo_phrase(RATE))
         for voice in (voice for voice in family.voices if voice.description):
             sys.stdout.write("\n".join(rows(voice, judge(voice, clips, guitars))) + "\n")
             sys.stdout.flush()

@@ -302,3 +302,10 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DuendeError, match=r"cannot write .*sound\.json"):
         write_atomically(tmp_path / "file" / "sound.json", b"x")
+
+
+def test_the_example_of_the_documentation_is_a_preset() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "preset-file.md").read_text()
+    preset = decode_preset(text.split("```toml\n")[1].split("```")[0].encode(), "example.toml")
+    assert [slot.kind for slot in preset.slots] == ["style", "fx"]
+    assert preset.snapshots[1]["slot/1/amount"] == 0.5

@@ -397,6 +397,14 @@ def test_reverb_rings_as_long_as_it_says(decay: float, rng: np.random.Generator)
     assert fallen == pytest.approx(60.0 * 6.0 / 8.0, rel=0.25)
 
 
+@pytest.mark.parametrize("decay", [0.6, 1.8, 8.0])
+def test_a_full_reverb_is_as_loud_as_what_is_played(decay: float, rng: np.random.Generator) -> None:
+    samples = noise(rng, QUANTUM * 1500, level_dbfs=-20.0)
+    effect = prepared("reverb", values={"decay": decay, "wet": 1.0})
+    room = (play(effect, samples, [64]) - samples)[QUANTUM * 750 :]
+    assert level_db(room) == pytest.approx(-20.0, abs=3.0)
+
+
 @pytest.mark.parametrize("name", ["overdrive", "distortion"])
 def test_drive_changes_the_sound_and_not_the_level(name: str) -> None:
     samples = tone(400.0, QUANTUM * 400, level_dbfs=-15.0)

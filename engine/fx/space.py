@@ -18,7 +18,7 @@ ARRIVED = 4
 COMB_S = 0.031
 FEEDBACK_OFFSET, FEEDBACK_SCALE = 0.7, 0.29
 DAMP_SCALE = 0.5
-REVERB_GAIN = 18.0
+REVERB_GAIN = 5.0
 
 
 class Delay(Effect):
@@ -113,7 +113,7 @@ class Reverb(Effect):
     controls = (
         Control("decay", "s", 0.6, 8.0, 1.8),
         Control("tone", "Hz", 1000.0, 16000.0, 5000.0),
-        Control("wet", "", 0.0, 1.0, 0.3),
+        Control("wet", "", 0.0, 1.0, 0.4),
     )
     wires = 3
     memory_s = MEMORY_S
@@ -126,7 +126,8 @@ class Reverb(Effect):
     def steer(self, values: Sequence[float], peak: float, wires: list[float]) -> bool:
         decay, tone, wet = values
         feedback = 10.0 ** (-3.0 * COMB_S / decay)
-        wires[0] = wet * REVERB_GAIN * math.sqrt(1.0 - feedback * feedback)
+        # What rings for longer is louder, the less so the duller it is: half of what a comb alone would need.
+        wires[0] = wet * REVERB_GAIN * (1.0 - feedback * feedback) ** 0.25
         wires[1] = (feedback - FEEDBACK_OFFSET) / FEEDBACK_SCALE
         wires[2] = min(1.0, math.exp(-2.0 * math.pi * tone / self.sample_rate) / DAMP_SCALE)
         return False

@@ -36,7 +36,8 @@ class Processor(Protocol):
     tail_samples:    how long output goes on after the input has ended. A tail of more than SPILL_S spills over: when
                      the processor is bypassed or its chain switched away, its input fades out and the tail rings on,
                      for LONGEST_SPILL_S at most. A processor whose output follows the level of its input, as a
-                     compressor's or a style's does, says `spills = False`; its output fades out instead.
+                     compressor's or a style's does, says `spills = False`; its output fades out instead. One whose
+                     tail follows its values says `spills = True`.
     controls:        what the player may change; `values` [len(controls)] holds their smoothed values, written by the
                      chain before each call of process.
     """
@@ -67,9 +68,13 @@ class Processor(Protocol):
         """
 
 
+def spills_over(processor: Processor, sample_rate: float) -> bool:
+    """Whether a prepared processor's input is faded out, and not its output, where it is left out."""
+    return bool(getattr(processor, "spills", processor.tail_samples > SPILL_S * sample_rate))
+
+
 def spill_samples(processor: Processor, sample_rate: float) -> int:
-    """How long a processor rings on after its input was faded out; 0 where its output is faded out instead."""
-    tail = processor.tail_samples
-    if not getattr(processor, "spills", tail > SPILL_S * sample_rate):
+    """How long a processor rings on now after its input was faded out; 0 where its output is faded out instead."""
+    if not spills_over(processor, sample_rate):
         return 0
-    return min(tail, round(LONGEST_SPILL_S * sample_rate))
+    return min(processor.tail_samples, round(LONGEST_SPILL_S * sample_rate))

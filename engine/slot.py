@@ -6,7 +6,7 @@ import numpy.typing as npt
 from .. import DuendeError
 from .history import History
 from .params import ParameterBank, slot_index
-from .processor import Processor, StreamSpec, spill_samples
+from .processor import Processor, StreamSpec, spill_samples, spills_over
 from .telemetry import Telemetry
 
 Float32 = npt.NDArray[np.float32]
@@ -46,7 +46,7 @@ class Slot:
         self._other = np.zeros((max_block, spec.channels), dtype=np.float32)
         self._squares = np.zeros((max_block, spec.channels), dtype=np.float32)
         self._fed = np.zeros((max_block, spec.channels), dtype=np.float32)
-        self._spills = spill_samples(processor, spec.sample_rate) > 0
+        self._spills = spills_over(processor, spec.sample_rate)
         self._fade_length = max(1, round(FADE_S * spec.sample_rate))
         # What rings on after a bypass: samples left of it, and how far it has been faded out after them.
         self._tail, self._end_at = 0, self._fade_length
@@ -89,7 +89,7 @@ class Slot:
 
     @property
     def spills(self) -> bool:
-        """Whether its input fades out, and its tail rings on, when it is left out (`processor.spill_samples`)."""
+        """Whether its input fades out, and its tail rings on, when it is left out (`processor.spills_over`)."""
         return self._spills
 
     @property
@@ -318,7 +318,7 @@ class Slot:
 
     def _take_over(self, incoming: Processor) -> None:
         self._outgoing, self.processor, self._incoming = self.processor, incoming, None
-        self._spills = spill_samples(incoming, self._spec.sample_rate) > 0
+        self._spills = spills_over(incoming, self._spec.sample_rate)
         self._state = "playing"
 
 

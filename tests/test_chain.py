@@ -18,7 +18,7 @@ from duende import DuendeError
 from duende.engine.chain import Chain, reblocking_latency
 from duende.engine.model import Model
 from duende.engine.params import ParameterBank
-from duende.engine.processor import Processor, spill_samples
+from duende.engine.processor import Processor, StreamSpec, spill_samples
 from duende.engine.shared import SharedState
 from duende.engine.spectral import SpectralProcessor
 from duende.engine.stft import SMALL_SIZES
@@ -600,6 +600,29 @@ def test_styles_fade_out_and_do_not_spill(full: Model, rng: np.random.Generator)
     assert spill_samples(Echo(0, 2399), RATE) == 0
     assert spill_samples(Echo(0, 2401), RATE) == 2401
     assert spill_samples(Echo(0, 10**7), RATE) == 12 * 48000
+
+
+def test_a_tail_may_follow_the_values() -> None:
+    class Growing(Spring):
+        """Knows how long its tail is only when it has played."""
+
+        spills = True
+
+        def prepare(self, spec: StreamSpec) -> None:
+            super().prepare(spec)
+            self.tail_samples = 0
+
+        def process(self, block: Float32, out: Float32) -> None:
+            super().process(block, out)
+            self.tail_samples = 9600
+
+    chain = make_chain(Growing(9600))
+    chain.prepare(RATE, 64, 64)
+    run(chain, np.full(19_200, 0.25, dtype=np.float32), [64])
+    chain.bank.set("slot/1/bypass", 1.0)
+    got = run(chain, np.full(19_200, 0.25, dtype=np.float32), [64])
+    assert np.abs(got[4800:9600] - 0.5).max() <= 1e-6
+    assert np.abs(got[-4800:] - 0.25).max() <= 1e-6
 
 
 @pytest.mark.parametrize("bypass", [0.0, 1.0])

@@ -127,12 +127,12 @@ def _slots(session: Session) -> list[Node]:
     async def add(values: Values) -> Values:
         return _heard(session, await session.add_slot(str(values[0])))
 
-    nodes = [Node(f"{PREFIX}/slot/add", "s", "append the first slot of a preset", write=add)]
+    nodes = [Node(f"{PREFIX}/slot/add", "s", "append a slot: fx:NAME, cabinet:NAME or a preset (its first)", write=add)]
     for number, slot in enumerate(session.state.slots, start=1):
         base = f"{PREFIX}/slot/{number}"
         nodes += [
             Node(f"{base}/name", "s", "what plays in the slot", read=_constant(slot.name)),
-            Node(f"{base}/load", "s", "let the first slot of a preset play here", write=_load_slot(session, number)),
+            Node(f"{base}/load", "s", "play another source here, as for slot/add", write=_load_slot(session, number)),
             Node(
                 f"{base}/move",
                 "i",

@@ -2,6 +2,7 @@
 
 import math
 import sys
+import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -116,14 +117,15 @@ def build(family: Family, clips: Path, guitars: dict[str, Float32], target: Path
         licence="CC BY 4.0, after the clips named",
         judges={title: judged_stretch(guitar, RATE) for title, guitar in guitars.items()},
     )
-    shelf = library.Library(own=target, factory=target)
-    forged = forge(request, shelf, force=True, report=_tell)
+    # The family is reached through its voices; it is not a preset itself.
+    with tempfile.TemporaryDirectory() as folder:
+        shelf = library.Library(own=Path(folder) / "presets", factory=Path(folder) / "none")
+        forged = forge(request, shelf, report=_tell)
+        (slot,) = forged.entry.read().slots
+        write_atomically(target / f"{family.name}.onnx", forged.entry.read_file(slot))
+        amount = slot.values["amount"]
     sys.stderr.write(f"{family.name}: {forged.seconds:.0f} s\n")
     model = load_model(target / f"{family.name}.onnx")
-    amount = forged.entry.read().slots[0].values["amount"]
-    # The family is reached through its voices; it is not a preset itself.
-    forged.entry.path.unlink()
-    forged.entry.picture_path.unlink()
     write_presets(family, clips, request, model, amount, target)
 
 

@@ -115,7 +115,9 @@ def special(mode: int) -> Callable[[zipfile.ZipFile], None]:
 
 @pytest.mark.parametrize("mode", [stat.S_IFLNK, stat.S_IFDIR, stat.S_IFIFO, stat.S_IFCHR])
 def test_links_and_special_files_are_refused(mode: int, tmp_path: Path) -> None:
-    refused(tmp_path, zipped(tmp_path / "x.duende", entries(), change=special(mode)), "is a link or another special file")
+    refused(
+        tmp_path, zipped(tmp_path / "x.duende", entries(), change=special(mode)), "is a link or another special file"
+    )
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

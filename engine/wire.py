@@ -48,6 +48,11 @@ class Wire:
                 with contextlib.suppress(OSError):
                     os.close(self._sink)
 
+    def join(self, timeout_s: float) -> None:
+        """Wait until the reading thread has seen the end of the other side."""
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
     def _read(self) -> None:
         try:
             while True:

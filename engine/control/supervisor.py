@@ -386,6 +386,9 @@ class Supervisor:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.process.wait(max(0.0, until - time.monotonic()))
             _kill(child)
+        # Python may hang when it ends while a thread comes back from a read.
+        for child in children:
+            child.wire.join(END_S / len(children))
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from .slot import raised_cosine
+from .smoothing import raised_cosine
 
 Float32 = npt.NDArray[np.float32]
 

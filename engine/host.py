@@ -17,6 +17,7 @@ from .preset import Rig
 from .realtime import raise_priority
 from .relay import Relay
 from .shared import RING_FRAMES
+from .smoothing import raised_cosine
 from .spec import SAMPLE_RATES
 
 Float32 = npt.NDArray[np.float32]
@@ -78,10 +79,10 @@ class Host:
         self._out = np.zeros((most, 1), dtype=np.float32)
         self._other = np.zeros((most, 1), dtype=np.float32)
         self._caught = np.zeros((most, 1), dtype=np.float32)
-        self._fade_in = _rise(round(FADE_IN_S * rate), 0)
+        self._fade_in = raised_cosine(max(1, round(FADE_IN_S * rate)), 0)
         self._fade_in_at = 0
-        self._switch = _rise(round(SWITCH_S * rate), most)
         self._switch_length = max(1, round(SWITCH_S * rate))
+        self._switch = raised_cosine(self._switch_length, most)
         self._incoming: Rig | None = None
         self._gone: list[Rig] = []
         # The rig that was left and whose tail is heard: samples left of it, and how far it is faded out after them.
@@ -149,7 +150,7 @@ class Host:
         """
         if self.switching:
             raise DuendeError("a switch is still going on: try again in a moment")
-        chain, device, ring = rig.chain, self.device, self.shared.dry
+        chain, device = rig.chain, self.device
         chain.timed = False
         chain.prepare(device.sample_rate, device.block, max(device.max_block, WARM_FRAMES))
         spilling = chain.spills or self.rig.chain.spill_samples > 0
@@ -165,7 +166,7 @@ class Host:
             count = min(behind // step, max(1, WARM_FRAMES // step)) * step
             # Slow averages as they are now: they change little in what is heard again.
             chain.adopt(self.rig.chain, behind)
-            _read(ring, position, heard[:count])
+            self.shared.copy_dry(position, heard[:count, 0])
             chain.process(heard[:count], scratch[:count])
             position += count
             if self._position - position > RING_FRAMES // 2:
@@ -265,7 +266,7 @@ class Host:
         step = self.device.block or len(self._caught)
         while position < self._position:
             block = self._caught[: min(step, self._position - position)]
-            _read(self.shared.dry, position, block)
+            self.shared.copy_dry(position, block[:, 0])
             rig.chain.process(block, self._other[: len(block)])
             position += len(block)
 
@@ -351,22 +352,6 @@ class Host:
 def _peak(block: Float32) -> float:
     highest, lowest = float(block.max()), float(block.min())
     return max(highest, -lowest)
-
-
-def _rise(length: int, beyond: int) -> Float32:
-    """Rise [length + beyond] from 0 to 1 within length samples, at least one."""
-    length = max(1, length)
-    ramp = 0.5 - 0.5 * np.cos(np.pi * np.minimum(np.arange(1, length + beyond + 1), length) / length)
-    return ramp.astype(np.float32)
-
-
-def _read(ring: Float32, position: int, block: Float32) -> None:
-    """Copy frames from a number on out of a ring [RING_FRAMES] into block [frames, 1]."""
-    at, count = position % RING_FRAMES, len(block)
-    first = min(count, RING_FRAMES - at)
-    np.copyto(block[:first, 0], ring[at : at + first])
-    if first < count:
-        np.copyto(block[first:, 0], ring[: count - first])
 
 
 def check_rate(sample_rate: float) -> float:

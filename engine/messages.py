@@ -99,7 +99,6 @@ class Opened(msgspec.Struct, frozen=True, tag="opened"):
     block: int
     latency_ms: float | None
     silent: bool
-    notices: list[str]
 
 
 class Lost(msgspec.Struct, frozen=True, tag="lost"):

@@ -22,7 +22,7 @@ from .model import Model, open_model
 from .preset import Rig, build_rig
 from .realtime import pin, yield_quickly
 from .response import Responses
-from .shared import ENGINE_BEAT, map_state
+from .shared import map_state
 from .slots import make_processor, processor_for
 from .wire import Wire, read_setup
 
@@ -70,7 +70,6 @@ class Player:
                     return 0
                 if not self._carry_out(message):
                     return LOST
-            self._shared.header[ENGINE_BEAT] += 1
             if self._host is not None and not self._watch(self._host):
                 return LOST
 
@@ -139,9 +138,7 @@ class Player:
         host.start()
         gc.disable()
         self._host = host
-        self._wire.send(
-            Opened(name, device.sample_rate, device.block or 0, device.latency_ms, setup.silent, rig.notices)
-        )
+        self._wire.send(Opened(name, device.sample_rate, device.block or 0, device.latency_ms, setup.silent))
 
     def _device(self) -> tuple[Device, str]:
         setup = self._setup

@@ -12,6 +12,7 @@ from .. import DuendeError
 from .denormals import flush_denormals
 from .history import History
 from .realtime import raise_priority
+from .smoothing import raised_cosine
 
 Float32 = npt.NDArray[np.float32]
 
@@ -44,9 +45,7 @@ class Relay:
         self._holds = np.full(size, -1, dtype=np.int64)
         self._plain = History(1, latency + self.delay_samples, block)
         length = COVER_BLOCKS * block
-        self._cover = np.float32(0.5) + 0.5 * np.cos(np.pi * np.arange(1, length + block + 1) / length)
-        self._cover[length:] = 0.0
-        self._cover = self._cover.astype(np.float32)
+        self._cover = np.float32(1.0) - raised_cosine(length, block)
         self._cover_at = length
         self._jump = np.float32(0.0)
         self._last = np.float32(0.0)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
 import soundfile
 import soxr
 
@@ -176,7 +175,10 @@ def _at_unity(name: str, taps: Float64, sample_rate: float, energy: float) -> Fl
 
     energy: of the louder channel before it was resampled, at this rate. DuendeError where next to none of it is heard.
     """
-    size = scipy.fft.next_fast_len(max(taps.shape[1], round(sample_rate)), real=True)
+    # Takes longer to import than the rest of the engine; only a show with a cabinet needs it.
+    from scipy import fft
+
+    size = fft.next_fast_len(max(taps.shape[1], round(sample_rate)), real=True)
     power = np.abs(np.fft.rfft(taps, size)) ** 2
     sums = np.concatenate([np.zeros((len(taps), 1)), np.cumsum(power, axis=1)], axis=1)
     low, high = THIRD_OCTAVES_HZ

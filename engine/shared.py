@@ -13,11 +13,11 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 MAGIC = 0x646E6465
-VERSION = 4
+VERSION = 5
 PAGES = 3
 RING_FRAMES = 2**18
 HEADER = 8
-HEARD_PAGE, ENGINE_BEAT, CONTROL_BEAT, WRITTEN = range(3, 7)
+CONTROL_BEAT, WRITTEN = range(3, 5)
 INTEGERS = HEADER + len(COUNTERS) + HISTOGRAM_BINS
 FLOATS = PAGES * PARAMETER_COUNT + len(LEVELS) + RECENT_BLOCKS + 2 * MAX_SLOTS
 SIZE_BYTES = 8 * (FLOATS + INTEGERS) + 2 * 4 * RING_FRAMES
@@ -69,6 +69,14 @@ class SharedState:
             if first < count:
                 np.copyto(ring[: count - first], block[first:])
         self.header[WRITTEN] += count
+
+    def copy_dry(self, start: int, out: Float32) -> None:
+        """Copy input from a frame number on into out [frames], without allocating; it must be there."""
+        at, count = start % RING_FRAMES, len(out)
+        first = min(count, RING_FRAMES - at)
+        np.copyto(out[:first], self.dry[at : at + first])
+        if first < count:
+            np.copyto(out[first:], self.dry[: count - first])
 
     def recent(self, start: int, stop: int) -> tuple[Float32, Float32]:
         """Copies of input and output [stop - start] by frame number; ValueError for what is not there (any more)."""

@@ -7,6 +7,7 @@ from .. import DuendeError
 from .history import History
 from .params import ParameterBank, slot_index
 from .processor import Processor, StreamSpec, spill_samples, spills_over
+from .smoothing import raised_cosine
 from .telemetry import Telemetry
 
 Float32 = npt.NDArray[np.float32]
@@ -320,9 +321,3 @@ class Slot:
         self._outgoing, self.processor, self._incoming = self.processor, incoming, None
         self._spills = spills_over(incoming, self._spec.sample_rate)
         self._state = "playing"
-
-
-def raised_cosine(length: int, beyond: int) -> Float32:
-    """Rise [length + beyond] from 0 to 1 within length samples; its mirror image is its complement."""
-    rise = 0.5 - 0.5 * np.cos(np.pi * np.minimum(np.arange(1, length + beyond + 1), length) / length)
-    return np.asarray(rise, dtype=np.float32)

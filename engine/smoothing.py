@@ -69,3 +69,9 @@ def interpolate(ends: Float32, rise: Float32, difference: Float32, out: Float32)
     np.subtract(ends[..., 1:, None], low, out=difference)
     np.multiply(difference, rise, out=out)
     np.add(out, low, out=out)
+
+
+def raised_cosine(length: int, beyond: int) -> Float32:
+    """Rise [length + beyond] from 0 to 1 within length samples; its mirror image is its complement."""
+    rise = 0.5 - 0.5 * np.cos(np.pi * np.minimum(np.arange(1, length + beyond + 1), length) / length)
+    return np.asarray(rise, dtype=np.float32)

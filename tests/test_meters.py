@@ -18,7 +18,7 @@ from signals import tone
 
 Float32 = npt.NDArray[np.float32]
 
-DEVICE = Opened("jack: system", 48000.0, 128, 5.5, False, [])
+DEVICE = Opened("jack: system", 48000.0, 128, 5.5, False)
 
 
 class Desk:
@@ -154,7 +154,7 @@ def test_device_and_latency(tmp_path: Path) -> None:
     assert desk.read()["/duende/status/latency"][2] == 480, "the branch that is later counts"
     desk.meters.lost("the device is gone")
     assert desk.read()["/duende/status/device"][-1] == "the device is gone"
-    desk.meters.opened(Opened("clock", 44100.0, 0, None, True, []))
+    desk.meters.opened(Opened("clock", 44100.0, 0, None, True))
     said = desk.read()
     assert said["/duende/status/device"] == ["clock", 44100.0, 0, 1, ""]
     assert said["/duende/status/latency"][1] == -1.0

@@ -1,5 +1,6 @@
 """Supervision with real processes, played to a clock: whatever dies, the sound comes back; nothing is left over."""
 
+import itertools
 import os
 import queue
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from duende.engine.control.supervisor import FOLDER, Supervisor, runtime_folder, sweep
-from duende.engine.messages import EngineSetup, Lost, Message, Opened, Played, SlotPlan
+from duende.engine.messages import EngineSetup, Lost, Message, Opened, Play, Played, SlotPlan
 from duende.engine.params import GLOBALS
 from duende.engine.preset import build_rig
 from duende.engine.slots import processor_for
@@ -28,7 +29,9 @@ AMOUNT = [row.name for row in GLOBALS].index("amount")
 class Watched:
     """A supervisor that runs in a thread, and what it told."""
 
-    def __init__(self, folder: Path, setup: EngineSetup | None = None, *, stubborn: bool = False) -> None:
+    def __init__(
+        self, folder: Path, setup: EngineSetup | None = None, *, stubborn: bool = False, request: int = 0
+    ) -> None:
         self.told: queue.SimpleQueue[Message] = queue.SimpleQueue()
         silent = EngineSetup(state="", silent=True, block=256)
         self.supervisor = Supervisor(setup or silent, None, stubborn=stubborn, tell=self.told.put)
@@ -41,7 +44,7 @@ class Watched:
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
         wait_until(lambda: self.supervisor._engine is not None)
-        self.supervisor.play([SlotPlan("dry", str(model.path))])
+        self.supervisor._forward(Play(request, 0, [SlotPlan("dry", str(model.path))]))
 
     def _run(self) -> None:
         self.failure = self.supervisor.run(self.done)
@@ -111,6 +114,16 @@ def test_an_engine_that_dies_or_hangs_is_replaced_and_plays_the_same(watched: Wa
     assert watched.supervisor.health.engine_restarts == 1
 
 
+def test_the_first_order_is_answered_though_the_first_engine_dies(tmp_path: Path) -> None:
+    """Control waits for that answer; without it the show would end."""
+    nowhere = EngineSetup(state="", source="no such device", block=128)
+    box = Watched(tmp_path, nowhere, stubborn=True, request=7)
+    played = box.wait_for(Played)
+    box.end()
+    assert isinstance(played, Played)
+    assert played.request == 7
+
+
 def test_the_end_leaves_no_process_and_no_file(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     watched.wait_for(Played)
@@ -142,6 +155,26 @@ def test_a_device_that_cannot_be_opened_ends_it_or_a_clock_stands_in(tmp_path: P
     assert opened.silent
     box.end()
     assert box.failure is None
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs interval timers")
+def test_signals_do_not_stop_the_parent() -> None:
+    """One at the end of a wait once made it last for ever, so that Ctrl-C did nothing."""
+    signals = itertools.count()
+
+    def count(number: int, frame: object) -> None:
+        assert next(signals) < 5000, "a turn does not end"
+
+    supervisor = Supervisor(EngineSetup(state="", silent=True), None)
+    before = signal.signal(signal.SIGALRM, count)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        for _ in range(60):
+            supervisor._turn()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+        supervisor._end()
 
 
 PARENT = """

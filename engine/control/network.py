@@ -55,8 +55,6 @@ class Network:
         """News of the engine."""
         if isinstance(message, Opened):
             self.parts.meters.opened(message)
-            for text in message.notices:
-                self._notice(text)
         elif isinstance(message, Lost):
             self.parts.meters.lost(message.text)
             self._notice(message.text)

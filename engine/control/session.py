@@ -22,7 +22,7 @@ from ..messages import Done, Play, Played, Preload, SlotPlan
 from ..model import load_model
 from ..params import GLOBALS, Parameter, ParameterTable, control_parameter
 from ..response import Responses
-from ..shared import HEARD_PAGE, PAGES, SharedState
+from ..shared import PAGES, SharedState
 from ..slots import slot_controls
 from ..split import layout
 from .history import History, Moved
@@ -491,7 +491,6 @@ class Session:
                 show.place,
             )
             self.table = table
-            self.shared.header[HEARD_PAGE] = page
             self._keep()
             if record and (last.slots or last.preset):
                 self.history.rebuilt(last, self._show())

@@ -37,9 +37,8 @@ FOLDER = "duende-"
 
 @dataclass
 class Child:
-    """A process with the wire to it. role: "engine", "spare" or "control"."""
+    """A process with the wire to it."""
 
-    role: str
     process: "subprocess.Popen[bytes]"
     wire: Wire
     started: float
@@ -90,7 +89,8 @@ class Supervisor:
         self._setup = msgspec.structs.replace(engine, state=str(self.state))
         self._control_setup = None if control is None else control(self.folder)
         self._stubborn, self._tell = stubborn, tell or (lambda message: None)
-        self._events: queue.SimpleQueue[tuple[Child, Message | None]] = queue.SimpleQueue()
+        # Not a SimpleQueue: a signal at the end of its timeout makes that wait for ever (CPython 3.11).
+        self._events: queue.Queue[tuple[Child, Message | None]] = queue.Queue()
         self._engine: Child | None = None
         self._spare: Child | None = None
         self._searcher: Child | None = None
@@ -107,11 +107,10 @@ class Supervisor:
     def run(self, done: threading.Event, seconds: float | None = None) -> str | None:
         """Until `done` is set or the time is over; the reason where it cannot go on."""
         until = None if seconds is None else time.monotonic() + seconds
-        self._engine = self._spawn("engine")
+        self._engine = self._spawn_engine()
         if self._paths:
             self._engine.wire.send(Preload(0, list(self._paths)))
-        if self._control_setup is not None:
-            self._control = self._spawn("control")
+        self._start_control()
         try:
             while not done.is_set() and self._failure is None:
                 self._turn()
@@ -169,12 +168,10 @@ class Supervisor:
 
     def _forward(self, order: Play) -> None:
         self._remember([slot.path for slot in order.slots])
-        if self._engine is None:
-            # Nothing plays just now: what comes back is this.
-            self._last = order
-            return
+        # Where nothing plays just now, this is what comes back.
         self._orders[order.request] = order
-        self._engine.wire.send(order)
+        if self._engine is not None:
+            self._engine.wire.send(order)
         if self._spare is not None:
             self._spare.wire.send(Preload(0, [slot.path for slot in order.slots]))
 
@@ -236,7 +233,7 @@ class Supervisor:
         if child is None:
             return
         if not child.opened:
-            if (self._last is not None or self._orders) and now - child.started > OPEN_TIMEOUT_S:
+            if self._wanted() is not None and now - child.started > OPEN_TIMEOUT_S:
                 self._replace(child, f"the engine did not open the device within {OPEN_TIMEOUT_S:g} s")
             return
         beat = self.telemetry.count("callbacks")
@@ -268,11 +265,10 @@ class Supervisor:
         self.health.engine_restarts += 1
         self.health.reasons.append(reason)
         self._say(Lost(reason))
-        for request in [request for request in self._orders if self._last is not None]:
-            self._say(Refused(request, "the engine was started again; ask once more"))
-            del self._orders[request]
-        if self._last is None and self._orders:
-            self._last = next(reversed(self._orders.values()))
+        if self._last is not None:
+            for request in self._orders:
+                self._say(Refused(request, "the engine was started again; ask once more"))
+            self._orders.clear()
         if self._tries < TRIES:
             wait = TRY_AGAIN_S[self._tries]
             self._tries += 1
@@ -281,7 +277,7 @@ class Supervisor:
             else:
                 self._bring_up()
         else:
-            self._start_engine(self._spawn("engine", silent=True))
+            self._start_engine(self._spawn_engine(silent=True))
             self._later(SEARCH_S, self._search)
 
     def _bring_up(self) -> None:
@@ -289,35 +285,43 @@ class Supervisor:
         if self._engine is not None or self._ending:
             return
         spare, self._spare = self._spare, None
-        self._start_engine(spare if spare is not None else self._spawn("engine"))
+        self._start_engine(spare if spare is not None else self._spawn_engine())
 
     def _start_engine(self, child: Child) -> None:
-        child.role, child.started = "engine", time.monotonic()
+        child.started = time.monotonic()
         self._engine = child
-        if self._last is not None:
-            child.wire.send(msgspec.structs.replace(self._last, request=0))
+        order = self._wanted()
+        if order is not None:
+            child.wire.send(order)
+
+    def _wanted(self) -> Play | None:
+        """What an engine has to play that starts: the newest order without an answer, else what played last."""
+        if self._orders:
+            return next(reversed(self._orders.values()))
+        return None if self._last is None else msgspec.structs.replace(self._last, request=0)
 
     def _fill_spare(self) -> None:
         if self._spare is None and self._engine is not None and not self._ending:
-            self._spare = self._spawn("spare")
+            self._spare = self._spawn_engine()
             if self._paths:
                 self._spare.wire.send(Preload(0, list(self._paths)))
 
     def _search(self) -> None:
         """While a clock stands in for the device: see whether an engine can open it again."""
-        if self._engine is None or not self._engine.silent or self._searcher is not None or self._last is None:
+        order = self._wanted()
+        if self._engine is None or not self._engine.silent or self._searcher is not None or order is None:
             return
         spare, self._spare = self._spare, None
-        self._searcher = spare if spare is not None else self._spawn("spare")
+        self._searcher = spare if spare is not None else self._spawn_engine()
         self._searcher.started = time.monotonic()
-        self._searcher.wire.send(msgspec.structs.replace(self._last, request=0))
+        self._searcher.wire.send(order)
 
     def _from_searcher(self, child: Child, message: Message) -> None:
         if isinstance(message, Opened):
             silent, self._engine, self._searcher = self._engine, child, None
             if silent is not None:
                 _kill(silent)
-            child.role, self._tries = "engine", 0
+            self._tries = 0
             self._opened(child, message)
 
     # -- control -------------------------------------------------------------------------------------------------
@@ -345,18 +349,16 @@ class Supervisor:
         self._later(min(5.0, 0.5 * self.health.control_restarts) if short else 0.0, self._start_control)
 
     def _start_control(self) -> None:
-        if not self._ending and self._control is None:
-            self._control = self._spawn("control")
+        if not self._ending and self._control is None and self._control_setup is not None:
+            self._control = self._spawn(CONTROL, self._control_setup)
 
     # -- processes -----------------------------------------------------------------------------------------------
 
-    def _spawn(self, role: str, *, silent: bool = False) -> Child:
-        if role == "control":
-            assert self._control_setup is not None
-            module, setup = CONTROL, self._control_setup
-        else:
-            module = ENGINE
-            setup = msgspec.json.encode(msgspec.structs.replace(self._setup, silent=silent or self._setup.silent))
+    def _spawn_engine(self, *, silent: bool = False) -> Child:
+        setup = msgspec.structs.replace(self._setup, silent=silent or self._setup.silent)
+        return self._spawn(ENGINE, msgspec.json.encode(setup))
+
+    def _spawn(self, module: str, setup: bytes) -> Child:
         process = subprocess.Popen(
             [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
@@ -369,7 +371,7 @@ class Supervisor:
         process.stdout.close()
         process.stdin.close()
         wire = Wire(source, sink, lambda message: self._events.put((child, message)))
-        child = Child(role, process, wire, time.monotonic())
+        child = Child(process, wire, time.monotonic())
         wire.send_bytes(setup)
         wire.start()
         return child

@@ -5,7 +5,8 @@ import msgspec
 from .. import DuendeError
 from .split import path_samples
 
-MAX_BYTES = 2**16
+MAX_BYTES = 2**20
+"""As many as to open all slots of the longest set list beforehand takes."""
 
 
 class EngineSetup(msgspec.Struct, frozen=True):
@@ -50,10 +51,10 @@ class Play(msgspec.Struct, frozen=True, tag="play"):
 
 
 class Preload(msgspec.Struct, frozen=True, tag="preload"):
-    """To the engine: open these model files, so that a later `Play` finds them warm."""
+    """To the engine: open the files of these slots, so that a later `Play` finds them warm."""
 
     request: int
-    paths: list[str]
+    slots: list[SlotPlan]
 
 
 class Played(msgspec.Struct, frozen=True, tag="played"):

@@ -17,9 +17,10 @@ from .cabinet import Cabinet
 from .device import ClockDevice, Device, SoundDevice, choose_device, list_devices, refuse_feedback
 from .fx.graph import import_pyo
 from .host import Host, check_rate
-from .messages import Done, EngineSetup, Lost, Message, Notice, Opened, Play, Played, Preload, Refused, Stop
+from .messages import Done, EngineSetup, Lost, Message, Notice, Opened, Play, Played, Preload, Refused, SlotPlan, Stop
 from .model import Model, open_model
 from .preset import Rig, build_rig
+from .processor import Processor
 from .realtime import pin, yield_quickly
 from .response import Responses
 from .shared import map_state
@@ -29,7 +30,7 @@ from .wire import Wire, read_setup
 BEAT_S = 0.05
 SWITCH_TIMEOUT_S = 3.0
 OPEN_MODELS = 32
-MODEL_ENDING = ".onnx"
+USUAL_RATE = 48000.0
 STOP_S = 0.3
 LOST = 4
 TELL_EVERY_S = 2.0
@@ -84,11 +85,8 @@ class Player:
         """False where the device cannot be had."""
         try:
             if isinstance(message, Preload):
-                for path in message.paths:
-                    if path.endswith(MODEL_ENDING):
-                        self._warm(self._model(path))
-                    else:
-                        self._responses.open(path, self._rate(48000.0))
+                for slot in message.slots:
+                    self._open_ahead(slot)
                 self._wire.send(Done(message.request))
             elif isinstance(message, Play):
                 return self._play(message)
@@ -188,12 +186,18 @@ class Player:
             self._models[key] = open_model(path, self._setup.provider)
         return self._models[key]
 
-    def _warm(self, model: Model) -> None:
-        """Do once what a model's first rig would have to wait for."""
+    def _open_ahead(self, slot: SlotPlan) -> None:
+        """Do once what a slot's first chain would have to wait for."""
+        if slot.kind == "style":
+            model = self._model(slot.path)
+            self._warm(model.spec.name, processor_for(model), model.spec.sample_rate)
+        elif slot.kind == "cabinet":
+            self._responses.open(slot.path, self._rate(USUAL_RATE))
+
+    def _warm(self, name: str, processor: Processor, usual_rate: float) -> None:
         host, setup = self._host, self._setup
         most = host.device.max_block if host is not None else setup.block or 1024
-        rig = build_rig([(model.spec.name, processor_for(model))])
-        rig.chain.prepare(self._rate(model.spec.sample_rate), None, max(most, 1024))
+        build_rig([(name, processor)]).chain.prepare(self._rate(usual_rate), None, max(most, 1024))
 
     def _rate(self, usual: float) -> float:
         """The device's rate in Hz, the one asked for while none is open, or else the usual one."""

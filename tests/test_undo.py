@@ -222,7 +222,7 @@ def test_next_and_numbers_follow_the_set_list(session: Session) -> None:
     assert isinstance(session.engine, QuickEngine)
     preloaded = session.engine.orders[-1]
     assert isinstance(preloaded, Preload)
-    assert [Path(path).name for path in preloaded.paths] == ["duo.onnx", "solo.onnx"]
+    assert [Path(slot.path).name for slot in preloaded.slots] == ["duo.onnx", "solo.onnx"]
     heard = []
 
     async def play() -> None:

@@ -239,12 +239,13 @@ class Session:
             listener()
 
     async def preload(self, presets: Sequence[str]) -> None:
-        """Have the engine open the models of presets, so that a switch to them costs nothing."""
-        paths: list[str] = []
+        """Have the engine open the files of presets, so that a switch to them costs nothing."""
+        slots: list[SlotState] = []
         for name in presets:
             entry = self.library.find(name)
-            paths += [str(entry.file_of(slot)) for slot in entry.read().slots if slot.kind == "style"]
-        await self.engine.ask(Preload(next(self._requests), list(dict.fromkeys(paths))))
+            slots += [_slot_state(entry, slot) for slot in entry.read().slots]
+        plans = [SlotPlan(slot.name, slot.path, slot.kind) for slot in slots if slot.path]
+        await self.engine.ask(Preload(next(self._requests), list(dict.fromkeys(plans))))
 
     def save(self, name: str) -> Entry:
         """Store what plays, as it is now, under a name in the player's library; replaces one of his own."""

@@ -10,7 +10,7 @@ import msgspec
 
 from ... import DuendeError
 from ...presets.library import Library
-from ..messages import EngineSetup, Lost, Message, Notice, Opened, Played
+from ..messages import EngineSetup, Lost, Message, Notice, Opened, Played, SlotPlan
 from .log import configure_log
 from .settings import ControlSetup, Settings
 from .supervisor import Supervisor
@@ -63,8 +63,10 @@ class Show:
         self._playing = False
         self._say: Callable[[str], object] = lambda text: None
         entry = Library().find(settings.preset)
-        models = [str(entry.file_of(slot)) for slot in entry.read().slots if slot.kind == "style"]
-        self.supervisor = Supervisor(engine, control, preload=models, stubborn=headless, tell=self._tell)
+        first = [
+            SlotPlan(slot.effect or slot.file, str(entry.file_of(slot) or ""), slot.kind) for slot in entry.read().slots
+        ]
+        self.supervisor = Supervisor(engine, control, preload=first, stubborn=headless, tell=self._tell)
 
     def run(self, done: threading.Event, seconds: float | None, say: Callable[[str], object]) -> str | None:
         """Until `done` is set or the time is over; why it could not go on, or None. say: is given what to read."""

@@ -33,6 +33,8 @@ SEARCH_S = 0.8
 SPARE_AFTER_S = 1.0
 END_S = 0.6
 FOLDER = "duende-"
+KNOWN_SLOTS = 64
+"""Those played last, whose files a new engine opens; more than it keeps open would be in vain."""
 
 
 @dataclass
@@ -62,7 +64,7 @@ class Supervisor:
 
     engine:  how to run the engine; its `state` is filled in here.
     control: makes the setup of the control process (JSON) for a folder; None runs the engine alone (`play`).
-    preload: model files that will be played first, opened while control starts.
+    preload: slots that will be played first, whose files are opened while control starts.
     stubborn: play on even if the device cannot be had at the start (a box that is switched on before its interface).
     tell:    is told `Opened`, `Played`, `Lost` and `Notice`.
 
@@ -76,7 +78,7 @@ class Supervisor:
         engine: EngineSetup,
         control: Callable[[Path], bytes] | None,
         *,
-        preload: Sequence[str] = (),
+        preload: Sequence[SlotPlan] = (),
         stubborn: bool = False,
         tell: Callable[[Message], None] | None = None,
     ) -> None:
@@ -97,7 +99,8 @@ class Supervisor:
         self._control: Child | None = None
         self._orders: dict[int, Play] = {}
         self._last: Play | None = None
-        self._paths: dict[str, None] = dict.fromkeys(preload)
+        self._known: dict[SlotPlan, None] = {}
+        self._remember(preload)
         self._tries = 0
         self._due: list[tuple[float, Callable[[], None]]] = []
         self._failure: str | None = None
@@ -108,8 +111,8 @@ class Supervisor:
         """Until `done` is set or the time is over; the reason where it cannot go on."""
         until = None if seconds is None else time.monotonic() + seconds
         self._engine = self._spawn_engine()
-        if self._paths:
-            self._engine.wire.send(Preload(0, list(self._paths)))
+        if self._known:
+            self._engine.wire.send(Preload(0, list(self._known)))
         self._start_control()
         try:
             while not done.is_set() and self._failure is None:
@@ -154,7 +157,7 @@ class Supervisor:
         if isinstance(message, Play):
             self._forward(message)
         elif isinstance(message, Preload):
-            self._remember(message.paths)
+            self._remember(message.slots)
             if self._engine is not None and self._engine.opened:
                 self._engine.wire.send(message)
             else:
@@ -167,16 +170,23 @@ class Supervisor:
             self._tell(message)
 
     def _forward(self, order: Play) -> None:
-        self._remember([slot.path for slot in order.slots])
+        self._remember(order.slots)
         # Where nothing plays just now, this is what comes back.
         self._orders[order.request] = order
         if self._engine is not None:
             self._engine.wire.send(order)
         if self._spare is not None:
-            self._spare.wire.send(Preload(0, [slot.path for slot in order.slots]))
+            self._spare.wire.send(Preload(0, order.slots))
 
-    def _remember(self, paths: list[str]) -> None:
-        self._paths |= dict.fromkeys(paths)
+    def _remember(self, slots: Sequence[SlotPlan]) -> None:
+        # Where a slot stands does not matter to what it opens.
+        for slot in slots:
+            if slot.kind != "fx":
+                plan = SlotPlan(slot.name, slot.path, slot.kind)
+                self._known.pop(plan, None)
+                self._known[plan] = None
+        while len(self._known) > KNOWN_SLOTS:
+            del self._known[next(iter(self._known))]
 
     def _from_engine(self, child: Child, message: Message) -> None:
         if isinstance(message, Played):
@@ -303,8 +313,8 @@ class Supervisor:
     def _fill_spare(self) -> None:
         if self._spare is None and self._engine is not None and not self._ending:
             self._spare = self._spawn_engine()
-            if self._paths:
-                self._spare.wire.send(Preload(0, list(self._paths)))
+            if self._known:
+                self._spare.wire.send(Preload(0, list(self._known)))
 
     def _search(self) -> None:
         """While a clock stands in for the device: see whether an engine can open it again."""

@@ -1,10 +1,9 @@
 """The player's cabinets: impulse responses by name in a folder of the library, and no way out of it."""
 
-import re
 from pathlib import Path
 
 from .. import DuendeError
-from .format import write_atomically
+from .format import name_from, write_atomically
 from .library import NAME, home
 
 BUILT_IN = "4x12"
@@ -39,7 +38,7 @@ class Cabinets:
         DuendeError for an ending or a name that does not do, or one that is taken and not to be replaced.
         """
         if name is None:
-            name = re.sub(r"[^a-z0-9_-]+", "-", source.stem.lower()).strip("-_")[:63]
+            name = name_from(source.stem)
         if not NAME.fullmatch(name):
             raise DuendeError(
                 f"cabinet name {name!r}: 1 to 63 lower-case letters, digits, '-' and '_', the first a letter or digit"

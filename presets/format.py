@@ -5,6 +5,7 @@ import math
 import os
 import re
 import tempfile
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,8 +26,10 @@ MAX_TEXT = 2000
 TEMPO_BPM = (30.0, 300.0)
 MODEL_ENDINGS = (".onnx",)
 RESPONSE_ENDINGS = (".wav", ".flac", ".aif", ".aiff")
-ENDINGS = {"style": MODEL_ENDINGS, "cabinet": RESPONSE_ENDINGS, "fx": ()}
+ENDINGS = {"style": MODEL_ENDINGS, "capture": MODEL_ENDINGS, "cabinet": RESPONSE_ENDINGS, "fx": ()}
 """What the file of a slot may end in, by kind."""
+MODELS = ("style", "capture")
+"""Kinds that play nothing but a file."""
 
 PLAIN = re.compile(r"[^./\\:\x00-\x1f\x7f][^/\\:\x00-\x1f\x7f]{0,199}")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -38,7 +41,8 @@ MAX_DOTS = 64
 class SlotPreset(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """One slot. values: by control name, in the control's unit.
 
-    kind:   "style" (file: a model), "cabinet" (file: a response; or effect: a built-in one) or "fx" (effect).
+    kind:   "style" or "capture" (file: a model), "cabinet" (file: a response; or effect: a built-in one) or "fx"
+            (effect).
     file:   name beside the preset, no path. sha256: of its bytes, in hexadecimal; empty where nobody says.
     effect: name of what plays without a file. mix: 0 to 1. branch: "a" or "b" of a split; empty: in series.
     """
@@ -173,8 +177,8 @@ def _check_slot(slot: SlotPreset, number: int, key: str) -> None:
         raise DuendeError(f"{where} is of kind {slot.kind!r}, this version knows {known}")
     if slot.kind == "fx" and slot.file:
         raise DuendeError(f"{where}: file {slot.file!r}: an effect has none")
-    if slot.kind == "style" and slot.effect:
-        raise DuendeError(f"{where}: effect {slot.effect!r}: a style has a file instead")
+    if slot.kind in MODELS and slot.effect:
+        raise DuendeError(f"{where}: effect {slot.effect!r}: a {slot.kind} has a file instead")
     if slot.file and slot.effect:
         raise DuendeError(f"{where}: file {slot.file!r} and effect {slot.effect!r}: only one of them can be")
     if slot.effect or slot.kind == "fx":
@@ -221,6 +225,12 @@ def check_name(name: str) -> str:
             f"preset name {name!r}: 1 to 63 lower-case letters, digits, '-' and '_', the first a letter or digit"
         )
     return name
+
+
+def name_from(text: str) -> str:
+    """A name as files of the library have them, made of any text; empty where nothing of it can be kept."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9_-]+", "-", plain).strip("-_")[:63].rstrip("-_")
 
 
 def hash_of(data: bytes) -> str:

@@ -12,6 +12,7 @@ from .. import DuendeError
 from .format import (
     ENDINGS,
     FORMAT_1_SUFFIX,
+    MODELS,
     NAME,
     SUFFIX,
     Preset,
@@ -128,7 +129,7 @@ class Library:
         """
         check_name(name)
         for slot in preset.slots:
-            if slot.file or slot.kind == "style":
+            if slot.file or slot.kind in MODELS:
                 check_file_name(slot.file, ENDINGS[slot.kind])
         every = tuple(ending for endings in ENDINGS.values() for ending in endings)
         for file in files:

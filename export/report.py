@@ -1,22 +1,20 @@
 """The report of an evaluation: one HTML file with sound, pictures, tables and verdicts that needs nothing else."""
 
-import base64
-import io
 import math
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 
 from ..engine.spec import ModelSpec
 from ..presets.format import write_atomically
 from .evaluate import PRESET, Evaluation, Take, measure_rows, number, playing_rows, verdicts
 from .measures import MATCHED_EQ, UNTOUCHED
+from .page import data_url, figures, page, pairs, sound_url, table
 from .pictures import spectrogram_figure
 
 Float32 = npt.NDArray[np.float32]
@@ -24,33 +22,6 @@ Float32 = npt.NDArray[np.float32]
 CURVE_POINTS = 300
 LOUDEST = 0.97
 _CURVE_WIDTH, _CURVE_HEIGHT = 240.0, 90.0
-
-_STYLE = """
-:root{color-scheme:light dark;--back:#fbfaf8;--card:#fff;--text:#1d1b19;--soft:#6a645d;--line:#e3ded7;--mark:#8a3ffc;
---good:#19753a;--bad:#b3261e}
-@media (prefers-color-scheme:dark){:root{--back:#151413;--card:#1f1d1c;--text:#ece8e3;--soft:#a49d95;--line:#37332f;
---mark:#be95ff;--good:#6fd08c;--bad:#ff8a80}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--back);color:var(--text);font:16px/1.5 system-ui,sans-serif}
-main{max-width:64rem;margin:0 auto;padding:1.25rem 1rem 4rem}
-h1{font-size:1.7rem;line-height:1.2;margin:.5rem 0}
-h2{font-size:1.2rem;margin:2.5rem 0 .75rem;border-bottom:1px solid var(--line);padding-bottom:.25rem}
-h3{font-size:1rem;margin:1.5rem 0 .5rem}
-p{margin:.4rem 0}.soft{color:var(--soft)}.good{color:var(--good)}.bad{color:var(--bad)}
-.wide{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:.5rem}
-table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
-th,td{padding:.35rem .6rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
-tr:last-child>*{border-bottom:0}thead th{color:var(--soft);font-weight:500}
-tbody th{font-weight:500}.figures td,.figures thead th{text-align:right}.figures td{white-space:nowrap}
-.figures thead th:first-child{text-align:left}
-.sounds,.curves{display:grid;gap:.75rem;grid-template-columns:repeat(auto-fit,minmax(15rem,1fr))}
-figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.6rem}
-figcaption{font-size:.85rem;color:var(--soft);margin-bottom:.3rem}
-audio{width:100%;display:block}img{width:100%;height:auto;display:block;border-radius:.3rem}
-.picture{margin:.75rem 0}svg{width:100%;height:auto;display:block}
-svg path{fill:none;stroke:var(--mark);stroke-width:1.5;stroke-linejoin:round;vector-effect:non-scaling-stroke}
-svg line{stroke:var(--line)}svg text{fill:var(--soft);font-size:9px}
-"""
 
 
 def write_report(
@@ -87,25 +58,17 @@ def render_html(
         _sounds([(f"style: {evaluation.style}", evaluation.style_clip)], evaluation.sample_rate),
         *(_take(evaluation, name, take) for name, take in evaluation.takes.items()),
         "<h2>Playing</h2>",
-        _pairs(playing_rows(evaluation)),
+        pairs(playing_rows(evaluation)),
     ]
     curves = loss_curves(history)
     if curves:
         parts += ["<h2>Training</h2>", f'<div class="curves">{"".join(curves)}</div>']
     for spec in evaluation.models:
-        parts += [f"<h2>Model {escape(spec.name)}</h2>", _pairs(provenance_rows(spec))]
+        parts += [f"<h2>Model {escape(spec.name)}</h2>", pairs(provenance_rows(spec))]
     if evaluation.notices:
         rows = "".join(f"<li>{escape(notice)}</li>" for notice in evaluation.notices)
         parts += ["<h2>Notes</h2>", f"<ul>{rows}</ul>"]
-    policy = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        f"<title>{escape(heading)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(parts)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return page(heading, parts)
 
 
 def loss_curves(history: Sequence[Mapping[str, float]]) -> list[str]:
@@ -166,11 +129,7 @@ def _verdict_table(evaluation: Evaluation) -> str:
         sense = {"<=": "\u2264", ">=": "\u2265"}[one.sense]
         cells = f'<td>{number(one.value)}</td><td>{sense} {number(one.bound)}</td><td class="{tone}">{word}</td>'
         rows.append(f"<tr><th>{escape(one.name)}</th>{cells}</tr>")
-    return _table(["figure", "value", "bound", ""], rows, "figures")
-
-
-def _figures(cells: Sequence[str]) -> str:
-    return f"<tr><th>{escape(cells[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in cells[1:])}</tr>"
+    return table(["figure", "value", "bound", ""], rows, "figures")
 
 
 def _take(evaluation: Evaluation, name: str, take: Take) -> str:
@@ -185,7 +144,7 @@ def _take(evaluation: Evaluation, name: str, take: Take) -> str:
     # One line per measure, the preset first: that fits a phone.
     measured = measured[-1:] + measured[-2::-1]
     columns = [head, *measured]
-    lines = [_figures([column[place] for column in columns]) for place in range(1, len(head))]
+    lines = [figures([column[place] for column in columns]) for place in range(1, len(head))]
     described = escape(f"spectrograms of input, style, output and matched EQ, {name}")
     picture = (
         f'<figure class="picture"><img alt="{described}" src="{_spectrograms(rows, evaluation.sample_rate)}"></figure>'
@@ -195,7 +154,7 @@ def _take(evaluation: Evaluation, name: str, take: Take) -> str:
             f"<h3>{escape(name)}, {take.seconds:.1f} s</h3>",
             _sounds(sounds, evaluation.sample_rate),
             picture,
-            _table(["measure", *(column[0] for column in measured)], lines, "figures"),
+            table(["measure", *(column[0] for column in measured)], lines, "figures"),
         ]
     )
 
@@ -206,9 +165,7 @@ def _sounds(sounds: Sequence[tuple[str, Float32]], sample_rate: int) -> str:
     gain = np.float32(min(1.0, LOUDEST / max(peak, 1e-9)))
     figures = []
     for label, audio in sounds:
-        file = io.BytesIO()
-        soundfile.write(file, audio * gain, sample_rate, format="FLAC", subtype="PCM_16")
-        source = _data_url("audio/flac", file.getvalue())
+        source = sound_url(audio * gain, sample_rate)
         figures.append(
             f"<figure><figcaption>{escape(label)}</figcaption>"
             f'<audio controls preload="metadata" aria-label="{escape(label)}" src="{source}"></audio></figure>'
@@ -219,7 +176,7 @@ def _sounds(sounds: Sequence[tuple[str, Float32]], sample_rate: int) -> str:
 def _spectrograms(rows: Sequence[tuple[str, Float32]], sample_rate: int) -> str:
     with tempfile.TemporaryDirectory() as folder:
         picture = spectrogram_figure(Path(folder) / "picture.png", list(rows), sample_rate)
-        return _data_url("image/png", picture.read_bytes())
+        return data_url("image/png", picture.read_bytes())
 
 
 def _curve(name: str, points: Sequence[tuple[float, float]]) -> str:
@@ -244,17 +201,3 @@ def _curve(name: str, points: Sequence[tuple[float, float]]) -> str:
         f'<text x="{_CURVE_WIDTH:g}" y="{_CURVE_HEIGHT + 10.0:g}" text-anchor="end">step {steps[-1]:g}</text>'
         f"</svg></figure>"
     )
-
-
-def _pairs(rows: Iterable[tuple[str, str]]) -> str:
-    return _table([], [f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in rows])
-
-
-def _table(head: Sequence[str], rows: Sequence[str], kind: str = "") -> str:
-    top = f"<thead><tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr></thead>" if head else ""
-    mark = f' class="{kind}"' if kind else ""
-    return f'<div class="wide"><table{mark}>{top}<tbody>{"".join(rows)}</tbody></table></div>'
-
-
-def _data_url(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"

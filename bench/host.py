@@ -1,6 +1,6 @@
 """What each effect costs per quantum, beside an empty chain; writes bench/host.md.
 
-Run: ``python bench/host.py [seconds per row]``.
+Run: ``python bench/host.py [seconds per row]``. The section that bench/host_run.py has written there stays.
 """
 
 import sys
@@ -24,6 +24,8 @@ RATE = 48000.0
 SECONDS = 4.0
 SKIP = 200
 MOVE_EVERY = 8
+OTHERS = "<!-- made by bench/host_run.py -->"
+"""Where the section begins that is kept."""
 
 
 def chain_of(name: str | None) -> Chain:
@@ -77,7 +79,9 @@ def main() -> None:
         sys.stderr.write(lines[-1] + "\n")
     found = machine()
     lines += ["", f"{found['processor']}, {found['cores']} cores, Python {found['python']}, numpy {found['numpy']}."]
-    Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n")
+    target = Path(__file__).with_suffix(".md")
+    old = target.read_text().partition(OTHERS)[1:] if target.exists() else ()
+    target.write_text("\n".join([*lines, "", *"".join(old).splitlines()]).rstrip() + "\n")
 
 
 if __name__ == "__main__":

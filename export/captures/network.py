@@ -187,6 +187,14 @@ class WaveNet:
         return 1 + before + sum(conv.memory_samples for conv in convs)
 
     @property
+    def memory_values(self) -> int:
+        """Values that are carried from block to block."""
+        convs = [layer.conv for array in self.arrays for layer in array.layers]
+        convs += [array.head for array in self.arrays] + [conv for _, conv in self.post]
+        before = 0 if self.condition is None else self.condition.memory_values
+        return before + sum(conv.inputs * conv.memory_samples for conv in convs)
+
+    @property
     def prewarm_samples(self) -> int:
         """Zeros that bring the network from states of 0 to where its own player starts it."""
         before = 0 if self.condition is None else self.condition.prewarm_samples
@@ -265,6 +273,12 @@ class Stack:
     def receptive_field_samples(self) -> int:
         """Samples of input, the newest included, that one sample of output depends on, beside recurrent states."""
         return 1 + sum(layer.memory_samples for layer in self.layers if isinstance(layer, Conv))
+
+    @property
+    def memory_values(self) -> int:
+        """Values that are carried from block to block."""
+        convs = sum(layer.inputs * layer.memory_samples for layer in self.layers if isinstance(layer, Conv))
+        return convs + sum(2 * layer.outputs for layer in self.layers if isinstance(layer, Recurrent))
 
 
 Network = WaveNet | Stack

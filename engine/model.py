@@ -12,14 +12,25 @@ import onnx
 
 from .. import DuendeError
 from .excitation import NAMES
+from .graph_check import (
+    check_graph,
+    check_state,
+    check_tensors,
+    first_line,
+    make_session,
+    parse,
+    read_bytes,
+    run_options,
+    runtime,
+    snr_db,
+)
 from .mixer import feature_count
-from .spec import AMOUNT, METADATA_KEY, OPSET, PRECISIONS, SAMPLE_RATES, ModelSpec, decode_spec
+from .spec import AMOUNT, PRECISIONS, SAMPLE_RATES, ModelSpec, decode_spec
 from .stft import DEFAULT_SIZES, SMALL_SIZES, StftSizes
 
 Float32 = npt.NDArray[np.float32]
 Kept = TypeVar("Kept")
 
-MAX_BYTES = 64 * 2**20
 ALLOWED_OPS = frozenset(
     (
         *(
@@ -69,9 +80,10 @@ def load_model(path: str | Path, provider: str = "cpu") -> "Model":
     its golden pair has been answered within the provider's signal-to-noise ratio.
     """
     path = Path(path)
-    data = _read(path)
-    graph, spec = _parse(data, path.name)
-    _check_graph(graph, path.name)
+    data = read_bytes(path)
+    graph, text = parse(data, path.name)
+    spec = decode_spec(text, path.name)
+    check_graph(graph, ALLOWED_OPS, path.name)
     _check_spec(spec, path.name)
     _check_interface(graph, spec, path.name)
     model = Model(path, spec, data, provider)
@@ -82,8 +94,9 @@ def load_model(path: str | Path, provider: str = "cpu") -> "Model":
 def open_model(path: str | Path, provider: str = "cpu") -> "Model":
     """`load_model` for a file that another process has checked: its golden pair is only asked on other hardware."""
     path = Path(path)
-    data = _read(path)
-    _, spec = _parse(data, path.name)
+    data = read_bytes(path)
+    _, text = parse(data, path.name)
+    spec = decode_spec(text, path.name)
     model = Model(path, spec, data, provider)
     if model.provider != "cpu":
         model.check_golden()
@@ -94,30 +107,20 @@ class Model:
     """A checked model with its ONNX Runtime session. `start` gives one stream its own states and buffers."""
 
     def __init__(self, path: Path, spec: ModelSpec, data: bytes, provider: str) -> None:
-        runtime = _runtime()
         self.path, self.spec = path, spec
         self.notices: list[str] = []
         self._remembered: dict[Hashable, Any] = {}
-        self.provider = self._choose(runtime, provider)
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = 4
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.set_denormal_as_zero", "1")
+        self.provider = self._choose(provider)
         wanted = [PROVIDERS[self.provider]] if self.provider == "cpu" else [PROVIDERS[self.provider], PROVIDERS["cpu"]]
-        try:
-            self._session = runtime.InferenceSession(data, options, providers=wanted)
-        except Exception as error:  # ONNX Runtime raises classes of its own without a common base
-            raise DuendeError(f"{path.name}: ONNX Runtime refuses the graph: {_first_line(error)}") from error
+        self._session = make_session(data, path.name, wanted)
         if self.provider != "cpu" and PROVIDERS[self.provider] not in self._session.get_providers():
             self.notices.append(f"{self.provider} could not be started; running on the CPU")
             self.provider = "cpu"
 
-    def _choose(self, runtime: Any, provider: str) -> str:
+    def _choose(self, provider: str) -> str:
         if provider not in PROVIDERS:
             raise DuendeError(f"unknown provider {provider!r}: choose one of {', '.join(PROVIDERS)}")
-        if PROVIDERS[provider] not in runtime.get_available_providers():
+        if PROVIDERS[provider] not in runtime().get_available_providers():
             self.notices.append(
                 f"{provider} is not available in the installed ONNX Runtime; running on the CPU "
                 f"(pip install 'duende[gpu]')"
@@ -168,7 +171,7 @@ class Model:
             if [a.shape for a in answers] != [e.shape for e in expected]:
                 raise ValueError(f"answers of shape {[a.shape for a in answers]}")
         except Exception as error:
-            raise DuendeError(f"{name}: the golden pair does not fit the graph: {_first_line(error)}") from error
+            raise DuendeError(f"{name}: the golden pair does not fit the graph: {first_line(error)}") from error
         bound = GOLDEN_SNR_DB[self.provider] if self.spec.precision == "float32" else REDUCED_SNR_DB
         for label, answer, wanted in zip(("ratios", "dynamics"), answers, expected, strict=True):
             ratio = snr_db(wanted, answer)
@@ -198,12 +201,11 @@ class ModelStream:
     """
 
     def __init__(self, session: Any, spec: ModelSpec, channels: int, frame_counts: Sequence[int]) -> None:
-        runtime = _runtime()
         self._session, self._spec = session, spec
         self.style = np.zeros(len(spec.styles), dtype=np.float32)
         self.style[0] = 1.0
         self.amount = np.ones(1, dtype=np.float32)
-        wrap = runtime.OrtValue.ortvalue_from_numpy
+        wrap = runtime().OrtValue.ortvalue_from_numpy
         style, amount = wrap(self.style), wrap(self.amount)
         self._states = [
             [np.full((channels, *state.shape), state.initial, dtype=np.float32) for state in spec.states]
@@ -235,10 +237,7 @@ class ModelStream:
                 self._bindings[frames].append(binding)
         self._turn = 0
         self._settled: Sequence[Float32] = [array.copy() for array in self._states[0]]
-        self._options = runtime.RunOptions()
-        self._options.log_severity_level = 4
-        # Its default; ONNX Runtime's Python side asks for it before every run, and is slow to learn that it is not set.
-        self._options.add_run_config_entry("gpu_graph_id", "0")
+        self._options = run_options()
 
     def run(self, frames: int) -> None:
         """Advance by features[frames]; the answer is in ratios[frames] and dynamics[frames]."""
@@ -268,64 +267,6 @@ class ModelStream:
         """Begin, now and after each `reset`, from these states."""
         self._settled = list(states)
         self.reset()
-
-
-def _runtime() -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise DuendeError(
-            "no ONNX Runtime is installed: pip install 'duende[cpu]' (or 'duende[gpu]' for CUDA)"
-        ) from error
-    return onnxruntime
-
-
-def _read(path: Path) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DuendeError(f"{path.name}: {size / 2**20:.0f} MiB, models may have {MAX_BYTES / 2**20:.0f} MiB")
-        return path.read_bytes()
-    except OSError as error:
-        raise DuendeError(f"cannot read the model {path}: {error.strerror or error}") from error
-
-
-def _parse(data: bytes, name: str) -> tuple[onnx.ModelProto, ModelSpec]:
-    try:
-        graph = onnx.load_model_from_string(data)
-    except Exception as error:
-        raise DuendeError(f"{name}: not an ONNX file, or cut short") from error
-    texts = [entry.value for entry in graph.metadata_props if entry.key == METADATA_KEY]
-    if not graph.graph.node:
-        raise DuendeError(f"{name}: not an ONNX file, or cut short")
-    if len(texts) != 1:
-        raise DuendeError(f"{name}: no metadata {METADATA_KEY!r}: not a duende model (amp captures: duende import)")
-    return graph, decode_spec(texts[0], name)
-
-
-def _check_graph(model: onnx.ModelProto, name: str) -> None:
-    """Refuse what a model has no need of: foreign operators, functions, control flow, data in other files."""
-    for opset in model.opset_import:
-        if opset.domain not in ("", "ai.onnx"):
-            raise DuendeError(f"{name}: operators of the foreign domain {opset.domain!r}")
-        if opset.version != OPSET:
-            raise DuendeError(f"{name}: opset {opset.version}, models are written in opset {OPSET}")
-    if model.functions:
-        raise DuendeError(f"{name}: defines a function ({model.functions[0].name}); models may not")
-    for node in model.graph.node:
-        if node.domain not in ("", "ai.onnx") or node.op_type not in ALLOWED_OPS:
-            raise DuendeError(f"{name}: operator {node.domain or 'ai.onnx'}.{node.op_type} is not allowed in a model")
-    tensors = list(model.graph.initializer)
-    tensors += [attribute.t for node in model.graph.node for attribute in node.attribute if attribute.HasField("t")]
-    for tensor in tensors:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            raise DuendeError(f"{name}: tensor {tensor.name!r} keeps its data in another file; models are one file")
-    if model.graph.sparse_initializer:
-        raise DuendeError(f"{name}: sparse tensors are not allowed in a model")
-    try:
-        onnx.checker.check_model(model)
-    except Exception as error:
-        raise DuendeError(f"{name}: not a valid graph: {_first_line(error)}") from error
 
 
 def _check_spec(spec: ModelSpec, name: str) -> None:
@@ -403,37 +344,8 @@ def _check_interface(model: onnx.ModelProto, spec: ModelSpec, name: str) -> None
     if spec.kind == "mixer":
         outputs["body"] = [spec.body_points]
     for state in spec.states:
-        if any(not 1 <= size <= 2**20 for size in state.shape) or int(np.prod(state.shape)) > 2**22:
-            raise DuendeError(f"{name}: state {state.name!r} of shape {state.shape} is out of bounds")
+        check_state(state.name, state.shape, name)
         inputs[state.name] = [None, *state.shape]
         outputs[f"{state.name}_next"] = [None, *state.shape]
-    for label, wanted, values in (
-        ("input", inputs, model.graph.input),
-        ("output", outputs, model.graph.output),
-    ):
-        found = {value.name: value.type.tensor_type for value in values}
-        if set(found) != set(wanted):
-            odd = sorted(set(found) ^ set(wanted))
-            raise DuendeError(f"{name}: {label}s of graph and spec differ: {', '.join(odd)}")
-        for key, shape in wanted.items():
-            tensor = found[key]
-            dims = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
-            if tensor.elem_type != onnx.TensorProto.FLOAT or dims != shape:
-                raise DuendeError(f"{name}: {label} {key!r} has shape {dims}, the spec wants {shape} of float32")
-
-
-def snr_db(reference: Float32, answer: Float32) -> float:
-    """Signal-to-noise ratio of an answer against a reference of the same shape; -inf where it is no number."""
-    wanted, got = reference.astype(np.float64), answer.astype(np.float64)
-    error = float(np.sum((wanted - got) ** 2))
-    power = float(np.sum(wanted**2))
-    if not np.isfinite(error):
-        return -np.inf
-    if error == 0.0:
-        return np.inf
-    return float(10.0 * np.log10((power + 1e-30) / (error + 1e-30)))
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    check_tensors("input", model.graph.input, inputs, name)
+    check_tensors("output", model.graph.output, outputs, name)

@@ -13,7 +13,8 @@ import torch
 
 from .. import DuendeError, __version__
 from ..engine.mixer import feature_count
-from ..engine.model import load_model, snr_db
+from ..engine.graph_check import snr_db
+from ..engine.model import load_model
 from ..engine.spec import AMOUNT, FORMAT, METADATA_KEY, Clip, Golden, ModelSpec, Provenance, Sizes, Tensor, decode_spec
 from ..engine.stft import StftSizes
 from . import graph

@@ -9,7 +9,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from .. import DuendeError
-from ..engine.model import REDUCED_SNR_DB, snr_db
+from ..engine.graph_check import snr_db
+from ..engine.model import REDUCED_SNR_DB
 from ..engine.spec import METADATA_KEY, PRECISIONS, Tensor
 
 Float32 = npt.NDArray[np.float32]

@@ -13,7 +13,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from duende import DuendeError
-from duende.engine.model import MAX_BYTES, load_model
+from duende.engine.graph_check import MAX_BYTES
+from duende.engine.model import load_model
 from duende.engine.spec import AMOUNT, Control, ModelSpec, Sizes, Tensor
 from duende.engine.stft import SMALL_SIZES
 from duende.export.graph import save_graph

@@ -1,6 +1,6 @@
 """The addresses that a session offers: its parameters, and what can be done to presets, slots, snapshots and tempo."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from ...presets.format import SNAPSHOTS, TEMPO_BPM
 from ..messages import Played
@@ -11,6 +11,8 @@ from .session import Session
 CURRENT = f"{PREFIX}/preset/current"
 LIST = f"{PREFIX}/preset/list"
 SET_LIST = f"{PREFIX}/setlist/current"
+PAGE = 100
+"""Names in one answer: more would not fit into a datagram."""
 
 
 def session_nodes(session: Session) -> list[Node]:
@@ -21,6 +23,7 @@ def session_nodes(session: Session) -> list[Node]:
         *_presets(session),
         *_set_lists(session),
         *_slots(session),
+        *_files(session),
         *_rest(session),
         *_history(session),
     ]
@@ -155,6 +158,30 @@ def _slots(session: Session) -> list[Node]:
                 Node(f"{base}/latency", "i", "its delay", "samples", read=_constant(session.state.latency[number - 1]))
             )
     return nodes
+
+
+def _files(session: Session) -> list[Node]:
+    """What there is to put into slots, a page at a time: there may be thousands."""
+
+    def find(names: Callable[[], Iterable[str]]) -> Callable[[Values], Answer]:
+        def answer(values: Values) -> Values:
+            text = str(values[0]).lower()
+            first = int(_float(values[1])) if len(values) > 1 else 0
+            return [name for name in names() if text in name][first : first + PAGE]
+
+        return answer
+
+    return [
+        Node(
+            f"{PREFIX}/{what}/find",
+            "si",
+            f"answers its receipt with the {what}s whose name holds a text: {PAGE} of them, from a number on",
+            ranges=(Range(), Range(0)),
+            optional=1,
+            write=find(names),
+        )
+        for what, names in (("capture", session.captures.entries), ("cabinet", session.cabinets.entries))
+    ]
 
 
 def _rest(session: Session) -> list[Node]:

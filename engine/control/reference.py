@@ -26,6 +26,7 @@ SECTIONS = (
     ("The whole chain", ("input", "output", "mix", "amount", "bypass", "mute", "split")),
     ("Styles of the preset that plays", ("style",)),
     ("Slots", ("slot",)),
+    ("Captures and cabinets", ("capture", "cabinet")),
     ("Presets", ("preset",)),
     ("Set lists", ("setlist",)),
     ("Snapshots", ("snapshot",)),

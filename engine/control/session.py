@@ -16,6 +16,7 @@ import numpy as np
 
 from ... import DuendeError
 from ...presets.cabinets import Cabinets
+from ...presets.captures import Captures
 from ...presets.format import FORMAT, SNAPSHOTS, TEMPO_BPM, Preset, SlotPreset, write_atomically
 from ...presets.library import Entry, Library, check_name
 from ..messages import Done, Play, Played, Preload, SlotPlan
@@ -82,7 +83,7 @@ class Session:
 
     shared:  the parameters' targets; control writes, the engine reads.
     memory:  file in which the show's state outlives control; None keeps it in this process only.
-    cabinets: the player's impulse responses.
+    cabinets, captures: the player's impulse responses, and models of amps and pedals.
     changed: told the names of parameters whose target is another now, and structured: that the
              preset or its slots are others.
     """
@@ -95,6 +96,7 @@ class Session:
     structured: list[Callable[[], None]] = field(default_factory=list)
     state: ShowState = field(default_factory=lambda: ShowState("", 0, []))
     cabinets: Cabinets = field(default_factory=Cabinets)
+    captures: Captures = field(default_factory=Captures)
 
     def __post_init__(self) -> None:
         self.table = ParameterTable()
@@ -393,6 +395,8 @@ class Session:
         kind, colon, name = source.partition(":")
         if colon and kind != "style":
             # No preset's name holds a colon. What does not exist is refused here, before the engine hears of it.
+            if kind == "capture":
+                return SlotState(name, str(self.captures.find(name)), [], kind), {}
             controls = slot_controls(kind, name, [])
             file = self.cabinets.find(name) if kind == "cabinet" else None
             follows = any(control.name == "tempo" for control in controls)

@@ -21,7 +21,7 @@ from .messages import Done, EngineSetup, Lost, Message, Notice, Opened, Play, Pl
 from .model import Model, open_model
 from .preset import Rig, build_rig
 from .processor import Processor
-from .realtime import pin, yield_quickly
+from .realtime import before_others, pin, yield_quickly
 from .response import Responses
 from .shared import map_state
 from .slots import make_processor, processor_for
@@ -69,7 +69,10 @@ class Player:
                     return 0
                 if isinstance(message, Stop):
                     return 0
-                if not self._carry_out(message):
+                playing = contextlib.nullcontext() if self._host is None else before_others()
+                with playing:
+                    going = self._carry_out(message)
+                if not going:
                     return LOST
             if self._host is not None and not self._watch(self._host):
                 return LOST
@@ -102,10 +105,7 @@ class Player:
         rig = build_rig(processors, self._shared, order.page, branches)
         seamless = True
         if self._host is None:
-            try:
-                self._open(rig)
-            except DuendeError as error:
-                self._wire.send(Lost(str(error)))
+            if not self._open(rig):
                 return False
         else:
             seamless = self._host.switch(rig)
@@ -129,14 +129,28 @@ class Player:
         )
         return True
 
-    def _open(self, rig: Rig) -> None:
+    def _open(self, rig: Rig) -> bool:
+        """Start the sound; False where the device cannot be had. DuendeError where the rig does not do."""
         setup = self._setup
-        device, name = self._device()
-        host = Host(rig, device, setup.safety, setup.priority)
-        host.start()
+        try:
+            device, name = self._device()
+        except DuendeError as error:
+            self._wire.send(Lost(str(error)))
+            return False
+        try:
+            host = Host(rig, device, setup.safety, setup.priority)
+        except DuendeError:
+            device.stop()
+            raise
+        try:
+            host.start()
+        except DuendeError as error:
+            self._wire.send(Lost(str(error)))
+            return False
         gc.disable()
         self._host = host
         self._wire.send(Opened(name, device.sample_rate, device.block or 0, device.latency_ms, setup.silent))
+        return True
 
     def _device(self) -> tuple[Device, str]:
         setup = self._setup

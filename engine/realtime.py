@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 SWITCH_INTERVAL_S = 5e-4
 
@@ -25,6 +25,22 @@ def raise_priority(priority: int) -> str | None:
             "'@audio - rtprio 95' in /etc/security/limits.d/audio.conf and the group audio)"
         )
     return None
+
+
+@contextlib.contextmanager
+def before_others(priority: int = 1) -> Iterator[None]:
+    """Let the calling thread, which shares the interpreter with the audio thread, wait for no other program in here.
+
+    Where it is put aside while it holds the interpreter's lock, the audio thread waits for it, whatever its own
+    priority. Nothing happens where that is not allowed, or for a thread that has real-time priority already.
+    """
+    if not hasattr(os, "sched_setscheduler") or os.sched_getscheduler(0) != os.SCHED_OTHER or raise_priority(priority):
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def lower_priority(niceness: int) -> None:

@@ -1,0 +1,87 @@
+"""The engine's orders, in this process and played to a clock: what cannot be played is refused, and nothing else is."""
+
+import gc
+import queue
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from duende.engine.messages import EngineSetup, Lost, Message, Opened, Play, Played, Refused, SlotPlan
+from duende.engine.params import GLOBALS
+from duende.engine.player import Player
+from duende.engine.shared import map_state
+
+
+class DeskWire:
+    """Keeps what the engine says."""
+
+    def __init__(self) -> None:
+        self.sent: queue.SimpleQueue[Message] = queue.SimpleQueue()
+
+    def send(self, message: Message) -> None:
+        self.sent.put(message)
+
+
+@pytest.fixture
+def wire() -> DeskWire:
+    return DeskWire()
+
+
+def _player(folder: Path, wire: DeskWire, **options: object) -> Player:
+    shared = map_state(folder / "state", create=True)
+    for place, row in enumerate(GLOBALS):
+        shared.pages[:, place] = row.default
+    return Player(EngineSetup(str(folder / "state"), **{"silent": True, **options}), wire)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def player(tmp_path: Path, wire: DeskWire) -> Iterator[Player]:
+    one = _player(tmp_path, wire)
+    yield one
+    one.stop()
+    gc.enable()
+    gc.unfreeze()
+
+
+def _bad_cabinet(folder: Path) -> SlotPlan:
+    file = folder / "silent.wav"
+    soundfile.write(file, np.zeros(4800), 48000)
+    return SlotPlan("silent", str(file), "cabinet")
+
+
+def test_a_cabinet_that_does_not_do_is_refused_and_the_device_is_not_lost(
+    player: Player, wire: DeskWire, tmp_path: Path
+) -> None:
+    assert player._carry_out(Play(1, 0, [_bad_cabinet(tmp_path)]))
+    refused = wire.sent.get_nowait()
+    assert isinstance(refused, Refused)
+    assert refused.request == 1
+    assert "silent.wav" in refused.text
+    assert wire.sent.empty()
+    # The next order finds everything as it was.
+    assert player._carry_out(Play(2, 0, [SlotPlan("4x12", "", "cabinet")]))
+    assert isinstance(wire.sent.get_nowait(), Opened)
+    played = wire.sent.get_nowait()
+    assert isinstance(played, Played)
+    assert played.request == 2
+
+
+def test_a_cabinet_that_does_not_do_leaves_what_plays(player: Player, wire: DeskWire, tmp_path: Path) -> None:
+    assert player._carry_out(Play(1, 0, []))
+    wire.sent.get_nowait()
+    wire.sent.get_nowait()
+    assert player._carry_out(Play(2, 1, [_bad_cabinet(tmp_path)]))
+    assert isinstance(wire.sent.get_nowait(), Refused)
+    host = player._host
+    assert host is not None
+    assert host.device.running
+    assert not host.switching
+
+
+def test_a_device_that_cannot_be_had_is_lost(tmp_path: Path, wire: DeskWire) -> None:
+    player = _player(tmp_path, wire, silent=False, source="no device has this name")
+    assert not player._carry_out(Play(1, 0, []))
+    assert isinstance(wire.sent.get_nowait(), Lost)

@@ -222,7 +222,7 @@ def gru(input_weight: Any, state_weight: Any, bias: Any, state_bias: Any) -> Rec
     """A GRU that starts from zeros; rows in blocks z, r, n."""
     zero = np.zeros(state_weight.shape[1], dtype=np.float32)
     weights = (np.ascontiguousarray(input_weight), np.ascontiguousarray(state_weight))
-    return Recurrent("gru", *weights, bias, state_bias, zero, np.zeros(0, dtype=np.float32))
+    return Recurrent("gru", *weights, bias, state_bias, zero, zero)
 
 
 def _batchnorm(field: Field, inputs: int) -> list[Layer]:

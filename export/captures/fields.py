@@ -1,5 +1,6 @@
 """Checked reading of a JSON file from someone else: every value knows where it stands, and says so when it is wrong."""
 
+import codecs
 import json
 import math
 import re
@@ -47,15 +48,16 @@ def read_bounded(path: Path, limit: int = MAX_BYTES) -> bytes:
             raise DuendeError(f"{path.name}: {size / 2**20:.0f} MiB: a capture has at most {limit // 2**20} MiB")
         with path.open("rb") as file:
             data = file.read(limit + 1)
-    except OSError as error:
-        raise DuendeError(f"cannot read {path.name}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise DuendeError(f"cannot read {shown(path.name)}: {reason}") from error
     if len(data) > limit:
         raise DuendeError(f"{path.name}: it grew while it was read: a capture has at most {limit // 2**20} MiB")
     return data
 
 
 def parse(data: bytes, file: str) -> "Field":
-    """The object that a JSON file holds (UTF-8, with or without a byte-order mark; NaN and Infinity are read).
+    """The object that a JSON file holds (UTF-8, or UTF-16 with its byte-order mark; NaN and Infinity are read).
 
     DuendeError for what is no JSON object, is nested too deeply, or has more than MAX_PARTS lists and objects.
     """
@@ -64,7 +66,8 @@ def parse(data: bytes, file: str) -> "Field":
     if data.count(b"[") + data.count(b"{") > MAX_PARTS:
         raise DuendeError(f"{file}: more than {MAX_PARTS} lists and objects: this is no capture")
     try:
-        value = json.loads(data.decode("utf-8-sig", errors="replace"))
+        encoding = "utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+        value = json.loads(data.decode(encoding, errors="replace"))
     except RecursionError as error:
         raise DuendeError(f"{file}: lists or objects within one another too deeply: this is no capture") from error
     except ValueError as error:

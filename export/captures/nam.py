@@ -62,6 +62,8 @@ SIMPLE = {
 ACTIVATION_NAMES = (
     "Tanh, Fasttanh, Hardtanh, ReLU, LeakyReLU, PReLU, Sigmoid, SiLU, Hardswish, LeakyHardtanh or Softsign"
 )
+FILM_NOTE = "layer1x1_post_film is left out where NAM Core leaves it out, outside blended layers"
+INACTIVE_NOTE = "layers without layer1x1 add nothing to their stream, as in NAM Core (the trainer would)"
 FILMS = {
     "conv_pre": "conv_pre_film",
     "conv_post": "conv_post_film",
@@ -89,8 +91,9 @@ def read_nam(root: Field, name: str, source: Source, weights: Weights | None = N
 
     weights: those of the old directory form, whose file has none; any 0.x version is then taken.
     """
+    notes: list[str] = []
     if weights is None:
-        notes = list(_version(root.at("version")))
+        _version(root.at("version"))
     else:
         notes = [f"the old directory form of NAM ({root.at('version').label() or 'no version'}), read as 0.5.0"]
     container = _architecture(root) == "slimmablecontainer"
@@ -126,7 +129,7 @@ def read_nam(root: Field, name: str, source: Source, weights: Weights | None = N
         gain=about.figure("gain", 0.0, 1.0),
         input_level_dbu=about.figure("input_level_dbu", -60.0, 60.0),
         output_level_dbu=about.figure("output_level_dbu", -60.0, 60.0),
-        tags={key: text for key in ("gear_type", "gear_make", "gear_model", "tone_type") if (text := about.label(key))},
+        tags=about.tags(),
         author=about.label("modeled_by"),
         licence=about.label("license") or about.label("licence"),
         date=about.date(),
@@ -150,6 +153,15 @@ class _About:
                 return value
         return None
 
+    def tags(self) -> dict[str, str]:
+        keys = ("gear_type", "gear_make", "gear_model", "tone_type")
+        found = {key: text for key in keys if (text := self.label(key))}
+        for metadata in self._objects:
+            esr = metadata.at("training").at("validation_esr").figure(0.0, 1e6)
+            if esr is not None:
+                return found | {"esr": f"{esr:.4g}"}
+        return found
+
     def date(self) -> str:
         for found in self._objects:
             date = found.at("date")
@@ -162,7 +174,8 @@ class _About:
         return ""
 
 
-def _version(field: Field) -> tuple[str, ...]:
+def _version(field: Field) -> None:
+    """DuendeError for a version of the format that is not read; any patch of a known minor is."""
     found = re.match(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,6}))?(?![\d.])", field.text() if field.present else "")
     if found is None:
         raise field.wrong('a text such as "0.5.4" is wanted')
@@ -171,7 +184,6 @@ def _version(field: Field) -> tuple[str, ...]:
         raise field.wrong("0.5.0 to 0.7 are read: let a newer NAM trainer write the file again")
     if version > NEWEST:
         raise field.wrong("newer than what is read here, 0.5.0 to 0.7: a newer duende may read it")
-    return ()
 
 
 def _architecture(field: Field) -> str:
@@ -255,10 +267,8 @@ def _wavenet(config: Field, weights: Weights, rate: int | None, depth: int) -> t
     if condition is not None and condition.inputs != inputs:
         raise nested.refuse(f"has {condition.inputs} inputs: in_channels is {inputs}")
     reader = _WaveNetReader(config, fields, inputs, inputs if condition is None else condition.outputs)
-    network, ignored = reader.read(weights, condition)
-    if ignored:
-        notes += ("layer1x1_post_film is left out where NAM Core leaves it out, outside blended layers",)
-    return network, notes
+    network = reader.read(weights, condition)
+    return network, notes + tuple(sorted(reader.notes))
 
 
 @dataclass(frozen=True)
@@ -275,10 +285,10 @@ class _WaveNetReader:
         self._arrays = arrays
         self._inputs = inputs
         self._condition = condition
-        self._ignored = False
+        self.notes: set[str] = set()
 
-    def read(self, weights: Weights, condition: Network | None) -> tuple[WaveNet, bool]:
-        """The network, and whether a film was left out. Head biases that the file does not name: as the count fits."""
+    def read(self, weights: Weights, condition: Network | None) -> WaveNet:
+        """The network; it has the head biases that the file does not name if the count of weights says so."""
         heads = [self._head(field) for field in self._arrays]
         unsaid = [index for index, head in enumerate(heads) if head.bias is None]
         guesses: list[set[int]] = [set()]
@@ -289,7 +299,7 @@ class _WaveNetReader:
             trial = weights.again()
             biases = [index in guess if head.bias is None else head.bias for index, head in enumerate(heads)]
             try:
-                return self._network(trial, heads, biases, condition), self._ignored
+                return self._network(trial, heads, biases, condition)
             except DuendeError as error:
                 failure = failure or error
         assert failure is not None
@@ -413,7 +423,9 @@ class _WaveNetReader:
         films = {place: self._film(field.at(FILMS[place]), weights, width) for place, width in widths.items()}
         if gating != "blended" and films["layer1x1_post"] is not None:
             films["layer1x1_post"] = None
-            self._ignored = True
+            self.notes.add(FILM_NOTE)
+        if layer1x1 is None:
+            self.notes.add(INACTIVE_NOTE)
         return WaveNetLayer(conv, mixin, activation, gating, gate, layer1x1, head1x1, Films(**films))
 
     def _film(self, field: Field, weights: Weights, width: int | None) -> Film | None:

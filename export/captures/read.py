@@ -10,12 +10,15 @@ from ... import DuendeError
 from .aidax import read_keras, read_torch
 from .fields import MAX_BYTES, Field, parse, read_bounded
 from .nam import read_nam
-from .network import Capture, Float32, Source, Stack
+from .network import Capture, Float32, Source
 from .proteus import read_proteus
 from .weights import Weights
 
 MAX_MEMORY = 2**22
+MAX_FIELD = 2**20
 CONFIG, WEIGHTS = "config.json", "weights.npy"
+__all__ = ["MAX_BYTES", "read_capture"]
+
 KINDS = "a .nam, AIDA-X, RTNeural or Proteus file"
 
 
@@ -39,7 +42,7 @@ def read_capture(path: Path) -> Capture:
     if root.has("model_data"):
         return _checked(read_proteus(root, path.stem, source("proteus")))
     if root.has("layers") and root.has("in_shape"):
-        return _checked(read_keras(root, path.stem, lambda kind: source(kind)))
+        return _checked(read_keras(root, path.stem, source))
     held = root.at("state_dict") if root.has("state_dict") else root
     if isinstance(held.value, dict) and any(".weight" in key for key in held.value):
         return _checked(read_torch(held, path.stem, source("rtneural")))
@@ -92,15 +95,10 @@ def _npy(data: bytes, field: Field) -> Float32:
 def _checked(capture: Capture) -> Capture:
     """The capture, if what its networks carry from block to block fits into memory."""
     for variant in capture.variants:
-        carried = variant.network.memory_values
-        if carried > MAX_MEMORY:
+        samples, values = variant.network.receptive_field_samples, variant.network.memory_values
+        if samples > MAX_FIELD or values > MAX_MEMORY:
             raise DuendeError(
-                f"{capture.source.file}: its dilations and kernels reach back over {carried} values: "
-                f"at most {MAX_MEMORY}; this is no playable capture"
+                f"{capture.source.file}: its dilations and kernels reach back {samples} samples, {values} values: "
+                f"at most {MAX_FIELD} samples and {MAX_MEMORY} values can be played"
             )
-        if isinstance(variant.network, Stack) and not variant.network.layers:
-            raise DuendeError(f"{capture.source.file}: there is no layer in it")
     return capture
-
-
-__all__ = ["MAX_BYTES", "read_capture"]

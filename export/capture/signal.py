@@ -1,8 +1,8 @@
 """The test signal that a capture plays through the amplifier: blips, sweeps, noise, and guitar playing.
 
 Its layout follows from its version and length alone, and its first blips say the version: so a recording of it needs
-no sidecar. Sections, in order: blips (alignment), silence (noise floor), sweeps at four levels, noise in steps of level,
-the phrase played for the first time, playing to learn from, playing to judge by, the same phrase again, blips.
+no sidecar. Sections, in order: blips (alignment), silence (noise floor), sweeps at four levels, noise in steps of
+level, the phrase for the first time, playing to learn from, playing to judge by, the same phrase again, blips.
 """
 
 from dataclasses import dataclass

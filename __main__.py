@@ -96,8 +96,12 @@ def live(
     ] = None,
     source: Annotated[str | None, typer.Option("--input", help="Input device: index or part of its name.")] = None,
     sink: Annotated[str | None, typer.Option("--output", help="Output device; without it the input's.")] = None,
-    in_channel: Annotated[int | None, typer.Option(help="Input channel, from 1.")] = None,
-    rate: Annotated[float | None, typer.Option(help="Sample rate in Hz: 44100 or 48000.")] = None,
+    in_channel: Annotated[int | None, typer.Option(help="Input channel, from 1; in stereo the left one.")] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(help="wide: mono in, stereo out where an effect makes two sides (default); or mono, or stereo."),
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="Sample rate in Hz: 44100, 48000, 88200 or 96000.")] = None,
     block: Annotated[int | None, typer.Option(help="Frames per device block; 0 lets the device choose.")] = None,
     safety: Annotated[int | None, typer.Option(help="Play so many blocks later, on a thread of its own.")] = None,
     mix: Annotated[float | None, typer.Option(help="Share of the effect, 0 to 1.")] = None,
@@ -132,6 +136,7 @@ def live(
         input=source,
         output=sink,
         in_channel=in_channel,
+        channels=None if channels is None else _channels(channels),
         rate=rate,
         block=block,
         safety=safety,
@@ -188,6 +193,14 @@ def _override(settings: object, **given: object) -> None:
     for name, value in given.items():
         if value is not None:
             setattr(settings, name, value)
+
+
+def _channels(text: str) -> str:
+    from .engine.messages import CHANNELS
+
+    if text not in CHANNELS:
+        raise DuendeError(f"--channels {text!r}: choose {', '.join(CHANNELS)}")
+    return text
 
 
 def _cores(text: str) -> list[int]:

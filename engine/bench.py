@@ -47,11 +47,14 @@ class BlockTimes:
 class PacedDevice:
     """Calls back at the rate of a sound device, on the machine's clock, and notes when each call began and ended."""
 
+    outputs = 2
+
     def __init__(self, samples: Float32, sample_rate: float, block: int) -> None:
         self.sample_rate, self.max_block = sample_rate, block
         self.block: int | None = block
         self.latency_ms: float | None = 0.0
         self.running = False
+        self.inputs = samples.shape[1]
         self._samples = samples
         self.durations_us: Float32 = np.zeros(0, dtype=np.float32)
         self.misses = 0

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .convolver import partition_spectra
-from .excitation import pre_emphasis
+from .excitation import emphasis_response
+from .spec import rate_factor
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -34,32 +35,40 @@ def minimum_phase(log_magnitude: Float64, taps: int = TAPS) -> Float64:
     return np.asarray(response)
 
 
+def filter_grid(sample_rate: float) -> Float64:
+    """Frequencies in Hz [N_FFT / 2 + 1] that the filters are designed at; twice as many at 88.2 and 96 kHz."""
+    n_fft = N_FFT * rate_factor(sample_rate)
+    return np.asarray(np.arange(n_fft // 2 + 1) * sample_rate / n_fft)
+
+
 def on_filter_grid(log_magnitude: npt.ArrayLike, top_hz: float, sample_rate: float) -> Float64:
-    """A curve [points] from 0 Hz to top_hz, drawn onto the N_FFT / 2 + 1 frequencies of `minimum_phase`."""
+    """A curve [points] from 0 Hz to top_hz, drawn onto the frequencies of `filter_grid`."""
     curve = np.asarray(log_magnitude, dtype=np.float64)
-    frequency = np.arange(N_FFT // 2 + 1) * sample_rate / N_FFT
+    frequency = filter_grid(sample_rate)
     return np.asarray(np.interp(frequency, np.linspace(0.0, top_hz, len(curve)), curve))
 
 
 def band_response(taps: Float64, pooling: Float32, n_fft: int) -> Float64:
     """Mean power response [bands] of a filter [taps] in bands pooled by [bins, bands] of an n_fft transform."""
-    power = np.abs(np.fft.rfft(taps, N_FFT)) ** 2
-    bins = np.arange(len(pooling)) * (N_FFT / n_fft)
+    size = len(taps) // TAPS * N_FFT
+    power = np.abs(np.fft.rfft(taps, size)) ** 2
+    bins = np.arange(len(pooling)) * (size / n_fft)
     return np.asarray(np.interp(bins, np.arange(len(power)), power) @ pooling)
 
 
 def body_filters(log_magnitudes: npt.ArrayLike, top_hz: float, sample_rate: float) -> Float64:
     """Filters [styles, AMOUNT_STEPS + 1, TAPS]: undoing the pre-emphasis at amount 0, the style at 1.
 
+    At 88.2 and 96 kHz they are twice as long.
+
     log_magnitudes: natural logs [styles, points] on a linear grid from 0 Hz to top_hz; between the two ends of the
     amount logarithms are mixed.
     """
-    frequency = np.arange(N_FFT // 2 + 1) * sample_rate / N_FFT
-    zero = np.exp(-2j * np.pi * frequency / sample_rate)
-    plain = -np.log(np.abs(1.0 - pre_emphasis(sample_rate) * zero))
+    plain = -np.log(np.abs(emphasis_response(filter_grid(sample_rate), sample_rate)))
+    taps = TAPS * rate_factor(sample_rate)
     amounts = np.linspace(0.0, 1.0, AMOUNT_STEPS + 1)
     curves = [on_filter_grid(curve, top_hz, sample_rate) for curve in np.atleast_2d(np.asarray(log_magnitudes))]
-    return np.stack([[minimum_phase((1.0 - a) * plain + a * curve) for a in amounts] for curve in curves])
+    return np.stack([[minimum_phase((1.0 - a) * plain + a * curve, taps) for a in amounts] for curve in curves])
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ SETTLED = 1e-6
 
 
 class Cabinet:
-    """Plays one response. A stereo response plays left on left and right on right; in a mono chain, their mean.
+    """Plays one response. A stereo response plays left on left and right on right; where all is mono, their mean.
 
     open_response: gives the response at a sample rate; called by `prepare`, whose DuendeError it may raise.
     notices: of the response, once prepared.
@@ -40,6 +40,9 @@ class Cabinet:
     @property
     def controls(self) -> Sequence[Control]:
         return CONTROLS
+
+    def widens_at(self, sample_rate: float) -> bool:
+        return len(self._open(sample_rate).taps) > 1
 
     def prepare(self, spec: StreamSpec) -> None:
         response = self._open(spec.sample_rate)

@@ -13,7 +13,7 @@ from .door import Door
 from .gate import Gate
 from .history import History
 from .params import ParameterBank, control_parameter
-from .processor import LONGEST_SPILL_S, Processor, StreamSpec
+from .processor import LONGEST_SPILL_S, Processor, StreamSpec, quantum_at, widens_at
 from .ring import RingBuffer
 from .slot import CATCH_UP_QUANTA, FADE_S, Slot
 from .split import layout, path_samples
@@ -52,9 +52,13 @@ class Chain:
 
     They stand in series, but for one split into two branches, which end at the same time (`split.layout`).
 
+    A mono input with a stereo output is played in mono up to the first slot that makes two sides of one; what comes
+    before costs no more than in a mono chain.
+
     prepare, replace and reset belong to the control thread, process to the audio thread.
 
     spills: whether a slot has a tail that spills over; known after prepare.
+    width:  channels of the output that differ: 1 where all outputs are the same. Known after prepare.
     timed: whether the time of each slot is noted in the telemetry, which two chains may share.
     """
 
@@ -75,12 +79,20 @@ class Chain:
             rows = [control_parameter(slot.index + 1, slot.name, control) for control in slot.processor.controls]
             bank.set_slot(slot.index, rows)
 
-    def prepare(self, sample_rate: float, block: int | None, max_block: int, channels: int = 1) -> None:
-        """Allocate for device blocks of a fixed size, or of any size up to max_block when block is None."""
+    def prepare(
+        self, sample_rate: float, block: int | None, max_block: int, channels: int = 1, outputs: int | None = None
+    ) -> None:
+        """Allocate for device blocks of a fixed size, or of any size up to max_block when block is None.
+
+        channels: of the input; outputs: of the output, as many or, for one input, more; as many if left out.
+        """
+        outputs = channels if outputs is None else outputs
         if max_block < 1 or (block is not None and block > max_block):
             raise ValueError(f"block {block}, max_block {max_block}")
-        self.sample_rate, self.channels = sample_rate, channels
-        quanta = [slot.processor.quantum for slot in self.slots]
+        if channels not in (1, outputs):
+            raise ValueError(f"{channels} channels cannot be played to {outputs}")
+        self.sample_rate, self.channels, self.outputs = sample_rate, channels, outputs
+        quanta = [quantum_at(slot.processor, sample_rate) for slot in self.slots]
         self.quantum = math.lcm(*quanta) if quanta else 1
         if self.quantum > 1:
             self._largest = min(MAX_QUANTA, max(CATCH_UP_QUANTA, max_block // self.quantum)) * self.quantum
@@ -91,8 +103,10 @@ class Chain:
             sizes = list(range(1, self._largest + 1))
         self._sizes = sizes
         self.bank.prepare(sample_rate, sizes)
-        spec = StreamSpec(sample_rate, channels, self._largest)
+        self._parts = {name: [self.slots[at] for at in places] for name, places in self._layout.parts.items()}
+        self._widths = self._find_widths()
         for slot in self.slots:
+            spec = StreamSpec(sample_rate, self._widths[slot.index], self._largest)
             slot.prepare(spec, self.bank, self.telemetry, self._largest)
         parts = [(slot.name, slot.processor.latency_samples) for slot in self.slots]
         self.latency = Latency(reblocking_latency(block, self.quantum), tuple(parts), self.branches)
@@ -100,22 +114,38 @@ class Chain:
         self.tail_samples = self._along(slot.processor.tail_samples for slot in self.slots)
         # What spills over begins with silence when the chain takes over from another one.
         self.memory_samples = self._along(0 if slot.spills else slot.processor.memory_samples for slot in self.slots)
-        self._parts = {name: [self.slots[at] for at in places] for name, places in self._layout.parts.items()}
         self._place_doors()
         lags = [sum(slot.processor.latency_samples for slot in self._parts[name]) for name in ("a", "b")]
         self._lags = [max(lags) - lag for lag in lags]
-        self._aligned = [History(channels, lag, self._largest) for lag in self._lags]
+        self._aligned = [History(self._split_width, lag, self._largest) for lag in self._lags]
         self._door = Door(max(1, round(FADE_S * sample_rate)), self._largest)
         self._windows = windows
         self._plain = History(channels, windows, self._largest)
         self._gate = Gate(sample_rate, self._largest, channels)
-        self._ceiling = Ceiling(self._largest, channels)
-        shape = (self._largest, channels)
-        self._a, self._b, self._c = (np.zeros(shape, dtype=np.float32) for _ in range(3))
+        self._ceiling = Ceiling(self._largest, self.width)
+        self._a, self._b = (np.zeros((self._largest, channels), dtype=np.float32) for _ in range(2))
+        self._wide = [np.zeros((self._largest, outputs), dtype=np.float32) for _ in range(2)]
+        self._branch = np.zeros((self._largest, self._split_width), dtype=np.float32)
         capacity = max_block + 2 * self.quantum
         self._waiting = RingBuffer(capacity, channels)
-        self._ready = RingBuffer(capacity + self.latency.reblocking, channels)
+        self._ready = RingBuffer(capacity + self.latency.reblocking, outputs)
         self.reset()
+
+    def _find_widths(self) -> list[int]:
+        """Channels of each slot; wide from the first that widens, or from the split, if that is in a branch."""
+        widths, width = [self.outputs] * len(self.slots), self.channels
+        self._split_width = width
+        for part in (["before"], ["a", "b"], ["after"]):
+            slots = [slot for name in part for slot in self._parts[name]]
+            widening = [slot.index for slot in slots if widens_at(slot.processor, self.sample_rate)]
+            for slot in slots:
+                if widening and (len(part) > 1 or slot.index >= widening[0]):
+                    width = self.outputs
+                widths[slot.index] = width
+            if len(part) > 1:
+                self._split_width = width
+        self.width = width
+        return widths
 
     def reset(self) -> None:
         """Back to silence, with all values at their targets."""
@@ -198,7 +228,7 @@ class Chain:
             slot.rest(frames)
 
     def process(self, block: Float32, out: Float32) -> None:
-        """Audio thread: block [frames, channels] to out of the same shape, frames up to max_block.
+        """Audio thread: block [frames, channels] to out [frames, outputs], frames up to max_block.
 
         Numbers out of range are looked after here, not by numpy's warnings. numpy's iterators allocate buffers for
         views that are not contiguous: small ones come from Python's own pool.
@@ -254,7 +284,9 @@ class Chain:
         entering = self._door.step(count)
         work, other = self._pass("before", work, other, amount, entering)
         if self._layout.splits:
-            branch = self._c[:count]
+            if work.shape[1] < self._split_width:
+                work, other = self._widen(work)
+            branch = self._branch[:count]
             np.copyto(branch, work)
             branch, other = self._pass("a", branch, other, amount, entering)
             work, other = self._pass("b", work, other, amount, entering)
@@ -278,6 +310,8 @@ class Chain:
         for slot in self._parts[part]:
             if self._gone and slot.index in self._upstream:
                 continue
+            if work.shape[1] < self._widths[slot.index]:
+                work, other = self._widen(work)
             if entering is not None and slot.index in self._doors:
                 np.multiply(work, entering[:, None], out=work)
             slot.process(work, other, amount)
@@ -286,6 +320,12 @@ class Chain:
         if entering is not None and part in self._ends:
             np.multiply(work, entering[:, None], out=work)
         return work, other
+
+    def _widen(self, work: Float32) -> tuple[Float32, Float32]:
+        """Work on all outputs, and room to go on with."""
+        first, second = (buffer[: len(work)] for buffer in self._wide)
+        np.copyto(first, work)
+        return first, second
 
     def _join(self, a: Float32, b: Float32) -> None:
         """Both branches, as late as the later one, to a: the same in both stays as it is."""

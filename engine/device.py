@@ -22,10 +22,13 @@ Callback = Callable[[Float32, Float32, bool, bool], None]
 class Device(Protocol):
     """Delivers blocks to a callback until it is stopped.
 
-    sample_rate in Hz; block in frames, None where it varies; latency_ms of the device itself, None if unknown.
+    sample_rate in Hz; block in frames, None where it varies; latency_ms of the device itself, None if unknown;
+    inputs and outputs: channels of what is delivered and filled.
     """
 
     sample_rate: float
+    inputs: int
+    outputs: int
     block: int | None
     max_block: int
     latency_ms: float | None
@@ -121,26 +124,43 @@ def refuse_feedback(source: DeviceInfo, sink: DeviceInfo) -> None:
 
 
 class SoundDevice:
-    """A duplex stream through PortAudio: one input channel, all output channels (at most two)."""
+    """A duplex stream through PortAudio: one input channel or a pair, and at most two output channels."""
 
-    def __init__(self, source: DeviceInfo, sink: DeviceInfo, in_channel: int, sample_rate: float, block: int) -> None:
+    def __init__(
+        self,
+        source: DeviceInfo,
+        sink: DeviceInfo,
+        in_channel: int,
+        sample_rate: float,
+        block: int,
+        inputs: int = 1,
+    ) -> None:
+        """in_channel: from 1; inputs: channels from that one on, 1 or 2. DuendeError where the device has none such."""
         self._sounddevice = portaudio()
-        if not 1 <= in_channel <= source.inputs:
-            raise DuendeError(f"input channel {in_channel} of {source.name!r}: choose 1 to {source.inputs}")
+        last = in_channel + inputs - 1
+        if not 1 <= in_channel <= last <= source.inputs:
+            wanted = f"{in_channel}" if inputs == 1 else f"{in_channel} and {last}"
+            raise DuendeError(
+                f"input channel {wanted} of {source.name!r}: choose 1 to {max(1, source.inputs - inputs + 1)} "
+                f"(--in-channel); the device has {source.inputs}"
+            )
+        if inputs > sink.outputs:
+            raise DuendeError(f"{sink.name!r} has one output channel: play mono (--channels mono)")
         if not 0 <= block <= 8192:
             raise DuendeError(f"block of {block} frames is out of range: 1 to 8192, or 0 for the device's own")
         self.sample_rate = sample_rate
         self.block = block or None
         self.max_block = block or 8192
         self.latency_ms: float | None = None
-        self._column = in_channel - 1
+        self.inputs, self.outputs = inputs, min(2, sink.outputs)
+        self._columns = slice(in_channel - 1, last)
         self._callback: Callback | None = None
         try:
             self._stream = self._sounddevice.Stream(
                 device=(source.index, sink.index),
                 samplerate=sample_rate,
                 blocksize=block,
-                channels=(in_channel, min(2, sink.outputs)),
+                channels=(last, self.outputs),
                 dtype="float32",
                 latency="low",
                 callback=self._deliver,
@@ -171,17 +191,17 @@ class SoundDevice:
 
     def _deliver(self, source: Float32, out: Float32, frames: int, moment: Any, flags: Any) -> None:
         if self._callback is not None:
-            column = source[:, self._column : self._column + 1]
-            self._callback(column, out, bool(flags.input_overflow), bool(flags.output_underflow))
+            self._callback(source[:, self._columns], out, bool(flags.input_overflow), bool(flags.output_underflow))
 
 
 class ClockDevice:
     """Silence at the pace of the clock, and nowhere to play to: keeps a show alive while its device is away."""
 
     latency_ms: float | None = 0.0
+    outputs = 2
 
-    def __init__(self, sample_rate: float = 48000.0, block: int = 256) -> None:
-        self.sample_rate, self.max_block = sample_rate, block
+    def __init__(self, sample_rate: float = 48000.0, block: int = 256, inputs: int = 1) -> None:
+        self.sample_rate, self.max_block, self.inputs = sample_rate, block, inputs
         self.block: int | None = block
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -200,7 +220,7 @@ class ClockDevice:
         return not self._stopped.is_set()
 
     def _tick(self, callback: Callback) -> None:
-        silence = np.zeros((self.max_block, 1), dtype=np.float32)
+        silence = np.zeros((self.max_block, self.inputs), dtype=np.float32)
         out = np.zeros((self.max_block, 2), dtype=np.float32)
         while not self._stopped.wait(self.max_block / self.sample_rate):
             callback(silence, out, False, False)
@@ -219,6 +239,7 @@ class ArrayDevice:
         self.max_block = max(self._sizes)
         self.latency_ms: float | None = 0.0
         self._samples = samples
+        self.inputs, self.outputs = samples.shape[1], outputs
         self.recorded = np.zeros((len(samples), outputs), dtype=np.float32)
         self._running = False
 

@@ -13,6 +13,9 @@ With l the level of the input x and l_b that of its band x_b (smoothed root mean
     rect@1   sum_b |x_b| - 0.9 l_b   (0.9 is the mean of a rectified sine over its root mean square)
 
 All are pre-emphasised, y(t) - 0.9 y(t-1) at 48 kHz, against leakage between bins of a spectrum that falls steeply.
+
+At 88.2 and 96 kHz everything is as at half the rate: the filters of the saturations run at the device's rate instead of
+twice that, t-1 becomes t-2, and the noise has the variance 2, which is 1 up to half the band.
 """
 
 import functools
@@ -28,6 +31,7 @@ from .. import DuendeError
 from .filterbank import FilterBank
 from .history import History
 from .smoothing import FirSmoother, interpolate, powers_of_two, rising
+from .spec import rate_factor
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -48,12 +52,18 @@ DECIMATOR_STEP = 64
 
 
 def pre_emphasis(sample_rate: float) -> float:
-    """Coefficient a of y(t) - a y(t-1): 0.9 at 48 kHz, the same corner frequency at other rates."""
-    return float(0.9 ** (48000.0 / sample_rate))
+    """Coefficient a of y(t) - a y(t-f), f = `rate_factor`: 0.9 at 48 kHz, the same corner frequency at other rates."""
+    return float(0.9 ** (48000.0 * rate_factor(sample_rate) / sample_rate))
+
+
+def emphasis_response(frequency_hz: npt.ArrayLike, sample_rate: float) -> npt.NDArray[np.complex128]:
+    """Complex response of the pre-emphasis at frequencies in Hz."""
+    turns = np.asarray(frequency_hz) * rate_factor(sample_rate) / sample_rate
+    return np.asarray(1.0 - pre_emphasis(sample_rate) * np.exp(-2j * np.pi * turns))
 
 
 def band_filters(sample_rate: float) -> list[Float64]:
-    """Second-order sections of the band filters at twice sample_rate (Hz), images of the input removed.
+    """Second-order sections of the band filters at twice sample_rate (44.1 or 48 kHz), images of the input removed.
 
     Neighbours have opposite polarity, so that they add up where they cross.
     """
@@ -105,7 +115,8 @@ class Excitations:
     """Streaming excitations of [channels] signals, a whole number of quanta at a time.
 
     names:   which of NAMES, in that order.
-    quantum: samples per step; a multiple of 8. The result does not depend on how many quanta a call brings.
+    quantum: samples per step; a multiple of 8 (16 at 88.2 and 96 kHz). The result does not depend on how many quanta a
+             call brings.
     """
 
     def __init__(
@@ -113,22 +124,25 @@ class Excitations:
     ) -> None:
         if [name for name in NAMES if name in names] != list(names):
             raise DuendeError(f"excitations {', '.join(names)}: this version knows {', '.join(NAMES)}, in this order")
-        if quantum % SUB_BLOCK:
-            raise ValueError(f"quantum of {quantum} samples: must be a multiple of {SUB_BLOCK}")
+        self._factor = factor = rate_factor(sample_rate)
+        self._sub_block = sub_block = SUB_BLOCK * factor
+        if quantum % sub_block:
+            raise ValueError(f"quantum of {quantum} samples: must be a multiple of {sub_block}")
         self.names = tuple(names)
         self._quantum, self._channels = quantum, channels
-        self._subs = quantum // SUB_BLOCK
+        self._subs = quantum // sub_block
         most_subs = max_quanta * self._subs
-        weights = level_window(sample_rate)
+        weights = level_window(sample_rate / factor)
         self.level = np.zeros((channels, max_quanta), dtype=np.float32)
         self._smooth_power = FirSmoother(weights, channels, most_subs)
-        self._mean = np.full((SUB_BLOCK, 1), 1.0 / SUB_BLOCK, dtype=np.float32)
-        self._rise = rising(SUB_BLOCK)
+        self._mean = np.full((sub_block, 1), 1.0 / sub_block, dtype=np.float32)
+        self._rise = rising(sub_block)
         # The dry signal and the noise, and their last samples of the call before.
         self._direct_rows = slice(0 if "dry@1" in names else 1, 2 if "noise@1" in names else 1)
-        self._carry = np.zeros((channels, 2), dtype=np.float32)
+        self._carry = np.zeros((channels, 2, factor), dtype=np.float32)
         self._emphasis = np.float32(-pre_emphasis(sample_rate))
         self._noise = noise_loop()
+        self._noise_scale = np.float32(factor**0.5)
         self._noise_at = 0
         self._saturated = [name for name in self.names if name in ("soft@1", "hard@1", "rect@1")]
         if self._saturated:
@@ -136,8 +150,10 @@ class Excitations:
         self._scratch = {quanta: self._allocate(quanta) for quanta in powers_of_two(max_quanta)}
 
     def _prepare_saturations(self, sample_rate: float, weights: Float64, max_quanta: int) -> None:
-        channels, bands, width = self._channels, len(BAND_EDGES_HZ) - 1, SUB_BLOCK * OVERSAMPLING
-        self._bank = FilterBank(band_filters(sample_rate), OVERSAMPLING, self._quantum)
+        base_rate, oversampling = sample_rate / self._factor, OVERSAMPLING // self._factor
+        self._oversampling = oversampling
+        channels, bands, width = self._channels, len(BAND_EDGES_HZ) - 1, self._sub_block * oversampling
+        self._bank = FilterBank(band_filters(base_rate), oversampling, self._quantum)
         self._bank_state = self._bank.allocate(channels, max_quanta)
         self._smooth_bands = FirSmoother(weights, channels * bands, max_quanta * self._subs)
         self._wide_mean = np.full((width, 1), 1.0 / width, dtype=np.float32)
@@ -145,24 +161,25 @@ class Excitations:
         self._driven = [name for name in self._saturated if name in DRIVES]
         drives = [DRIVES[name] for name in self._driven]
         self._drives = np.array(drives, dtype=np.float32).reshape(-1, 1, 1, 1)
-        taps = np.convolve(decimator(sample_rate), [1.0, 0.0, -pre_emphasis(sample_rate)])
-        self._span = DECIMATOR_STEP * OVERSAMPLING + len(taps) - 1
+        taps = np.convolve(decimator(base_rate), [1.0, 0.0, -pre_emphasis(sample_rate)])
+        self._span = DECIMATOR_STEP * oversampling + len(taps) - 1
         self._decimation = np.zeros((self._span, DECIMATOR_STEP), dtype=np.float32)
         for sample in range(DECIMATOR_STEP):
-            start = sample * OVERSAMPLING
+            start = sample * oversampling
             self._decimation[start : start + len(taps), sample] = taps[::-1]
         rows = channels * len(self._saturated)
-        self._fast_history = History(rows, self._span, max_quanta * self._quantum * OVERSAMPLING)
+        self._fast_history = History(rows, self._span, max_quanta * self._quantum * oversampling)
 
     def _allocate(self, quanta: int) -> "_Scratch":
         """Memory for calls of so many quanta, contiguous, with all views that such a call needs."""
         channels, bands, saturated = self._channels, len(BAND_EDGES_HZ) - 1, len(self._saturated)
         subs, count, width = quanta * self._subs, quanta * self._quantum, SUB_BLOCK * OVERSAMPLING
-        direct = _zeros(channels, 2, 1 + count)
+        factor, sub_block = self._factor, self._sub_block
+        direct = _zeros(channels, 2, factor + count)
         rows = direct[:, self._direct_rows]
         result = _zeros(channels, len(self.names), count)
         plain = len(self.names) - saturated
-        squared, power, envelope = _zeros(channels * subs, SUB_BLOCK), _zeros(channels, subs), _zeros(channels, count)
+        squared, power, envelope = _zeros(channels * subs, sub_block), _zeros(channels, subs), _zeros(channels, count)
         band_squared, band_mean = _zeros(channels, bands, subs, width), _zeros(channels * bands, subs)
         shaped = _zeros(channels, saturated, bands, subs, width)
         fast, floor = _zeros(channels, saturated, subs, width), _zeros(channels, subs)
@@ -175,14 +192,14 @@ class Excitations:
             power_column=power.reshape(-1, 1),
             difference=_zeros(channels, subs, 1),
             envelope=envelope,
-            envelope_lines=envelope.reshape(channels, subs, SUB_BLOCK),
+            envelope_lines=envelope.reshape(channels, subs, sub_block),
             direct=direct,
-            direct_first=direct[:, :, 0],
-            direct_last=direct[:, :, -1],
-            direct_dry=direct[:, 0, 1:],
-            direct_noise=direct[:, 1, 1:],
-            now=rows[:, :, 1:],
-            before=rows[:, :, :-1],
+            direct_first=direct[:, :, :factor],
+            direct_last=direct[:, :, -factor:],
+            direct_dry=direct[:, 0, factor:],
+            direct_noise=direct[:, 1, factor:],
+            now=rows[:, :, factor:],
+            before=rows[:, :, :-factor],
             result=result,
             plain=result[:, :plain],
             decimated=result[:, plain:].reshape(channels, saturated, pieces, DECIMATOR_STEP if pieces else count),
@@ -220,6 +237,8 @@ class Excitations:
         if "noise@1" in self.names:
             self._fill_noise(scratch.direct_noise)
             np.multiply(scratch.direct_noise, scratch.envelope, out=scratch.direct_noise)
+            if self._factor > 1:
+                np.multiply(scratch.direct_noise, self._noise_scale, out=scratch.direct_noise)
         np.multiply(scratch.before, self._emphasis, out=scratch.plain)
         np.add(scratch.plain, scratch.now, out=scratch.plain)
         self._carry[:] = scratch.direct_last
@@ -280,9 +299,9 @@ class Excitations:
         self._decimate(scratch)
 
     def _decimate(self, scratch: "_Scratch") -> None:
-        """Low-pass and halve the rate, a few output samples at a time so that the matrix stays small."""
+        """Low-pass, back to the input's rate, a few output samples at a time so that the matrix stays small."""
         _, saturated, pieces, span = scratch.spans.shape
-        step = DECIMATOR_STEP * OVERSAMPLING
+        step = DECIMATOR_STEP * self._oversampling
         self._fast_history.push(scratch.fast_rows)
         recent = self._fast_history.last(span + (pieces - 1) * step)
         row, item = recent.strides

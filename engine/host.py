@@ -16,9 +16,9 @@ from .device import Device
 from .preset import Rig
 from .realtime import raise_priority
 from .relay import Relay
-from .shared import RING_FRAMES
+from .shared import DRY_CHANNELS, RING_FRAMES, WET_CHANNELS
 from .smoothing import raised_cosine
-from .spec import SAMPLE_RATES
+from .spec import DEVICE_RATES
 
 Float32 = npt.NDArray[np.float32]
 
@@ -66,19 +66,28 @@ class Host:
     A callback that takes longer than its period is counted as late; when that repeats, the chain rests: the aligned
     dry signal plays for two seconds and the styles are tried again. `switch` fades to another rig while it plays.
 
+    The input has the device's channels; the output has as many, or two of one where the device has two and `wide` says
+    so.
+
     safety: blocks of constant extra delay in exchange for a thread of its own for the rigs (`Relay`); 0: none.
     priority: real-time priority that the audio thread asks for; `notice` says where that was not allowed.
     """
 
-    def __init__(self, rig: Rig, device: Device, safety: int = 0, priority: int | None = None) -> None:
+    def __init__(
+        self, rig: Rig, device: Device, safety: int = 0, priority: int | None = None, *, wide: bool = False
+    ) -> None:
         self.rig, self.device = rig, device
         self.shared, self.telemetry = rig.shared, rig.telemetry
         rate, most = device.sample_rate, device.max_block
-        rig.chain.prepare(rate, device.block, most)
-        self._in = np.zeros((most, 1), dtype=np.float32)
-        self._out = np.zeros((most, 1), dtype=np.float32)
-        self._other = np.zeros((most, 1), dtype=np.float32)
-        self._caught = np.zeros((most, 1), dtype=np.float32)
+        self._inputs = inputs = device.inputs
+        self._outputs = outputs = min(2, device.outputs) if wide else inputs
+        self.shared.header[DRY_CHANNELS], self.shared.header[WET_CHANNELS] = inputs, outputs
+        rig.chain.prepare(rate, device.block, most, inputs, outputs)
+        self._in = np.zeros((most, inputs), dtype=np.float32)
+        self._out = np.zeros((most, outputs), dtype=np.float32)
+        self._other = np.zeros((most, outputs), dtype=np.float32)
+        self._caught = np.zeros((most, inputs), dtype=np.float32)
+        self._fall = np.zeros(most, dtype=np.float32)
         self._fade_in = raised_cosine(max(1, round(FADE_IN_S * rate)), 0)
         self._fade_in_at = 0
         self._switch_length = max(1, round(SWITCH_S * rate))
@@ -89,7 +98,7 @@ class Host:
         self._ringing: Rig | None = None
         self._tail = self._dropped = 0
         self._drop = self._spilling = False
-        self._ceiling = Ceiling(most, 1)
+        self._ceiling = Ceiling(most, outputs)
         self._offered: tuple[Rig, int] | None = None
         self._switched = 0
         self._seamless = True
@@ -100,7 +109,9 @@ class Host:
         self._late_in_window = 0
         self._window_left = LATE_WINDOW
         self._warm_up()
-        self.relay = None if safety == 0 else Relay(self._chains, device.block, safety, rig.chain.latency.samples)
+        self.relay = None
+        if safety:
+            self.relay = Relay(self._chains, device.block, safety, rig.chain.latency.samples, inputs, outputs)
 
     def _warm_up(self) -> None:
         """Run the whole path on silence, so that no first time of anything falls into the music."""
@@ -152,7 +163,8 @@ class Host:
             raise DuendeError("a switch is still going on: try again in a moment")
         chain, device = rig.chain, self.device
         chain.timed = False
-        chain.prepare(device.sample_rate, device.block, max(device.max_block, WARM_FRAMES))
+        most = max(device.max_block, WARM_FRAMES)
+        chain.prepare(device.sample_rate, device.block, most, self._inputs, self._outputs)
         spilling = chain.spills or self.rig.chain.spill_samples > 0
         if spilling:
             chain.wait()
@@ -161,12 +173,14 @@ class Host:
         grid = math.lcm(step, chain.quantum)
         position = self._position - (self._position - self._began) % grid
         position -= min(position - self._began, -(-min(chain.memory_samples, RING_FRAMES // 2) // grid) * grid)
-        heard, scratch = (np.zeros((max(step, WARM_FRAMES), 1), dtype=np.float32) for _ in range(2))
+        heard, scratch = (
+            np.zeros((max(step, WARM_FRAMES), count), dtype=np.float32) for count in (self._inputs, self._outputs)
+        )
         while (behind := self._position - position) > WARM_BLOCKS * step:
             count = min(behind // step, max(1, WARM_FRAMES // step)) * step
             # Slow averages as they are now: they change little in what is heard again.
             chain.adopt(self.rig.chain, behind)
-            self.shared.copy_dry(position, heard[:count, 0])
+            self.shared.copy_dry(position, heard[:count])
             chain.process(heard[:count], scratch[:count])
             position += count
             if self._position - position > RING_FRAMES // 2:
@@ -192,7 +206,7 @@ class Host:
         return self._ringing is not None
 
     def callback(self, block: Float32, out: Float32, input_xrun: bool, output_xrun: bool) -> None:
-        """Audio thread: one device block in [frames, 1], out [frames, outputs]. Never raises; fills out always."""
+        """Audio thread: one device block in [frames, inputs], out [frames, outputs]. Never raises; fills out always."""
         started = time.perf_counter()
         telemetry = self.telemetry
         late = False
@@ -230,15 +244,15 @@ class Host:
         left = len(self._fade_in) - self._fade_in_at
         if left > 0:
             part, at = min(left, count), self._fade_in_at
-            np.multiply(result[:part, 0], self._fade_in[at : at + part], out=result[:part, 0])
+            np.multiply(result[:part], self._fade_in[at : at + part, None], out=result[:part])
             self._fade_in_at += part
         out[:] = result
-        self.shared.keep(source[:, 0], result[:, 0])
+        self.shared.keep(source, result)
         telemetry = self.telemetry
         telemetry.raise_level("input_peak", _peak(source))
         telemetry.raise_level("output_peak", _peak(result))
-        telemetry.set_level("input_power", float(np.dot(source[:, 0], source[:, 0])) / count)
-        telemetry.set_level("output_power", float(np.dot(result[:, 0], result[:, 0])) / count)
+        telemetry.set_level("input_power", _power(source))
+        telemetry.set_level("output_power", _power(result))
         return late
 
     def _chains(self, source: Float32, result: Float32) -> None:
@@ -266,7 +280,7 @@ class Host:
         step = self.device.block or len(self._caught)
         while position < self._position:
             block = self._caught[: min(step, self._position - position)]
-            self.shared.copy_dry(position, block[:, 0])
+            self.shared.copy_dry(position, block)
             rig.chain.process(block, self._other[: len(block)])
             position += len(block)
 
@@ -281,7 +295,7 @@ class Host:
             np.add(result, other, out=result)
             done = at + count >= length
         else:
-            gone, come = self._caught[:count, 0], self._switch
+            gone, come = self._fall[:count], self._switch
             np.subtract(np.float32(1.0), come[at : at + count] if at < length else np.float32(1.0), out=gone)
             np.multiply(result, gone[:, None], out=result)
             begin = at - length
@@ -322,7 +336,7 @@ class Host:
         rig.chain.process(source, other)
         self._tail -= count
         if self._drop or self._tail <= 0:
-            fall = self._caught[:count, 0]
+            fall = self._fall[:count]
             np.subtract(np.float32(1.0), self._switch[self._dropped : self._dropped + count], out=fall)
             np.multiply(other, fall[:, None], out=other)
             self._dropped += count
@@ -354,8 +368,14 @@ def _peak(block: Float32) -> float:
     return max(highest, -lowest)
 
 
+def _power(block: Float32) -> float:
+    flat = block.reshape(-1)
+    return float(np.dot(flat, flat)) / len(flat)
+
+
 def check_rate(sample_rate: float) -> float:
     """The rate itself; DuendeError unless styles play at it."""
-    if sample_rate not in SAMPLE_RATES:
-        raise DuendeError(f"sample rate {sample_rate:g} Hz: this version plays at 44100 or 48000 Hz (--rate)")
+    if sample_rate not in DEVICE_RATES:
+        rates = ", ".join(f"{rate:g}" for rate in DEVICE_RATES)
+        raise DuendeError(f"sample rate {sample_rate:g} Hz: this version plays at {rates} Hz (--rate)")
     return sample_rate

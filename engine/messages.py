@@ -9,17 +9,23 @@ MAX_BYTES = 2**20
 """As many as to open all slots of the longest set list beforehand takes."""
 
 
+CHANNELS = ("mono", "wide", "stereo")
+"""One input to one sound; one to two sides where something makes two of it; two to two."""
+
+
 class EngineSetup(msgspec.Struct, frozen=True):
     """How to run. state: the shared state's file, whose folder is removed when the parent dies.
 
-    source, sink, in_channel, rate, block, allow_feedback: as for `duende live`. silent: play to a clock instead.
-    safety: blocks of extra delay. priority: of the audio thread, None: as it comes. cores: to stay on; none: any.
+    source, sink, in_channel, channels, rate, block, allow_feedback: as for `duende live`. silent: play to a clock
+    instead. safety: blocks of extra delay. priority: of the audio thread, None: as it comes. cores: to stay on; none:
+    any.
     """
 
     state: str
     source: str | None = None
     sink: str | None = None
     in_channel: int = 1
+    channels: str = "wide"
     rate: float | None = None
     block: int = 128
     provider: str = "cpu"

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .bands import Bands, erb_bands
-from .excitation import pre_emphasis
+from .excitation import emphasis_response
 from .smoothing import powers_of_two
 from .stft import StftSizes, windows
 
@@ -55,10 +55,10 @@ def feature_count(bands: int) -> int:
 class Observation:
     """What one call of `Observer.process` saw; arrays live until the next call.
 
-    features: float32 [channels, frames, features], the student's input.
-    power:    float32 [channels, frames, excitations, bands].
-    shape:    float32 [channels, frames, excitations, bands].
-    swing:    float32 [channels, frames], log(l / sqrt S_l), clipped to -6..3.
+    features: float32 [1, frames, features], the student's input.
+    power:    float32 [1, frames, excitations, bands].
+    shape:    float32 [1, frames, excitations, bands].
+    swing:    float32 [1, frames], log(l / sqrt S_l), clipped to -6..3.
     """
 
     features: Float32
@@ -74,18 +74,20 @@ def expected_shapes(names: Sequence[str], bands: Bands, sizes: StftSizes, sample
     noise is white; pre-emphasised like all excitations.
     """
     hz = np.arange(bands.bins) * sample_rate / sizes.analysis
-    emphasis = np.abs(1.0 - pre_emphasis(sample_rate) * np.exp(-2j * np.pi * hz / sample_rate)) ** 2
+    emphasis = np.abs(emphasis_response(hz, sample_rate)) ** 2
     slopes = {"dry@1": 1.0 / (1.0 + (hz / 600.0) ** 3), "noise@1": np.ones(bands.bins)}
     saturated = 1.0 / (1.0 + (hz / 1200.0) ** 2)
     powers = []
     for name in names:
         power = slopes.get(name, saturated)
-        powers.append((power * emphasis / (2.0 * np.sum(power) / sizes.analysis)) @ bands.pooling)
+        powers.append((power * emphasis / (2.0 * np.sum(power) * sizes.factor / sizes.analysis)) @ bands.pooling)
     return np.asarray(powers)
 
 
 class Observer:
     """Band powers, slow averages and features of a stream of excitation spectra.
+
+    Channels are seen as one, by their mean power, so that all are played alike and the stereo image stays.
 
     expected: band powers [excitations, bands] at level 1 that the averages begin with, as if something as quiet as
     EXPECTED_DBFS had been played for a moment; None: they begin with the first sound, be it the pick-up's hum.
@@ -110,7 +112,8 @@ class Observer:
         pooling = np.concatenate([bands.pooling[:single], grouped])
         members = np.concatenate([np.ones(single), np.full(groups, GROUP)])
         pooling /= (pooling * members[:, None]).sum(axis=0, keepdims=True)
-        energy = float(np.sum(windows(sizes)[0] ** 2))
+        # Per Hz of the model's rate class: a bin of longer windows at a higher rate has the same power.
+        energy = sizes.factor * float(np.sum(windows(sizes)[0] ** 2))
         self._pooling = np.ascontiguousarray(pooling / energy, dtype=np.float32)
         octaves = np.log2(bands.centres_hz)
         kernel = np.exp(-0.5 * ((octaves[:, None] - octaves[None, :]) / SMOOTH_OCTAVES) ** 2)
@@ -120,24 +123,25 @@ class Observer:
         self._used = used = single + GROUP * groups
         self._parts = np.zeros((channels, excitations, max_frames, 2 * used), dtype=np.float32)
         self._ones = np.ones((2 * GROUP, 1), dtype=np.float32)
+        self._channels = channels
         self._reduced = np.zeros((channels, max_frames, excitations, single + groups), dtype=np.float32)
-        shape = (channels, max_frames, excitations, count)
+        self._linked = np.zeros((1, max_frames, excitations, single + groups), dtype=np.float32)
+        shape = (1, max_frames, excitations, count)
         self._power, self._slow, self._smooth = (np.zeros(shape, dtype=np.float32) for _ in range(3))
-        self._log_slow_level = np.zeros((channels, max_frames, 1, 1), dtype=np.float32)
-        self._swing = np.zeros((channels, max_frames), dtype=np.float32)
-        self._joined = np.zeros((channels, max_frames, 2 * count), dtype=np.float32)
+        self._log_slow_level = np.zeros((1, max_frames, 1, 1), dtype=np.float32)
+        self._swing = np.zeros((1, max_frames), dtype=np.float32)
+        self._joined = np.zeros((1, max_frames, 2 * count), dtype=np.float32)
         # Relative levels, the same less their mean over bands, and the dry shape less its mean: one product.
         centred = np.eye(count) - 1.0 / count
         zero = np.zeros((count, count))
         relative_part, shape_part = [np.eye(count) / 1.5, centred / 1.5, zero], [zero, zero, centred / 3.0]
         self._featuring = np.block([relative_part, shape_part]).astype(np.float32)
-        self._features = np.zeros((channels, max_frames, feature_count(count)), dtype=np.float32)
-        self._sum = np.zeros((channels, excitations, count), dtype=np.float32)
+        self._features = np.zeros((1, max_frames, feature_count(count)), dtype=np.float32)
+        self._sum = np.zeros((excitations, count), dtype=np.float32)
         self._expected = np.zeros((excitations, count)) if expected is None else expected
         self._expected_weight = 0.0 if expected is None else EXPECTED_WEIGHT
         self._step = np.zeros((excitations, count), dtype=np.float32)
-        self._level_sum = [0.0] * channels
-        self._weight = [0.0] * channels
+        self._level_sum = self._weight = 0.0
         self._views = {frames: self._view(frames) for frames in powers_of_two(max_frames)}
         self.reset()
 
@@ -155,8 +159,8 @@ class Observer:
     def silence(self) -> Float32:
         """Features [features] of an input that has not sounded yet; forgets all averages."""
         self.reset()
-        channels, excitations, _ = self._sum.shape
-        spectra = np.zeros((channels, excitations, 1, self._bands.bins), dtype=np.complex64)
+        channels = self._channels
+        spectra = np.zeros((channels, len(self._sum), 1, self._bands.bins), dtype=np.complex64)
         seen = self.process(spectra, np.zeros((channels, 1), dtype=np.float32))
         features = np.array(seen.features[0, 0])
         self.reset()
@@ -166,46 +170,49 @@ class Observer:
         """Forget all averages."""
         power = self._expected_weight * 10.0 ** (EXPECTED_DBFS / 10.0)
         self._sum[:] = power * self._expected
-        for channel in range(len(self._weight)):
-            self._level_sum[channel], self._weight[channel] = power, self._expected_weight
+        self._level_sum, self._weight = power, self._expected_weight
 
     def adopt(self, other: "Observer") -> None:
         """Take over the averages of an observer of the same excitations and bands; else leave all as it is."""
         if self._sum.shape == other._sum.shape:
             self._sum[:] = other._sum
-            self._level_sum[:] = other._level_sum
-            self._weight[:] = other._weight
+            self._level_sum, self._weight = other._level_sum, other._weight
 
     def _pool(self, spectra: Complex64, view: "_ObserverViews") -> None:
-        """Band powers [channels, frames, excitations, bands]."""
+        """Band powers [1, frames, excitations, bands]."""
         # Squares of real and imaginary parts stand side by side: a bin is a pair of them, a group GROUP pairs.
         np.square(spectra[..., : self._used].view(np.float32), out=view.parts)
         np.add(view.fine_real, view.fine_imaginary, out=view.fine)
         np.matmul(view.grouped, self._ones, out=view.groups)
-        np.matmul(view.reduced, self._pooling, out=view.power)
+        if self._channels > 1:
+            np.add.reduce(view.reduced, axis=0, out=view.linked[0])
+            np.multiply(view.linked, 1.0 / self._channels, out=view.linked)
+        np.matmul(view.linked, self._pooling, out=view.power)
 
     def _average(self, power: Float32, level: Float32) -> None:
         """Advance the slow averages frame by frame, less where the input rests."""
         channels, frames = level.shape
-        for channel in range(channels):
-            total, weight = self._level_sum[channel], self._weight[channel]
-            sums, slow = self._sum[channel], self._slow[channel]
-            for frame in range(frames):
+        total, weight = self._level_sum, self._weight
+        sums, slow = self._sum, self._slow[0]
+        for frame in range(frames):
+            square = 0.0
+            for channel in range(channels):
                 now = float(level[channel, frame])
-                square = now * now
-                share = self._rate * square / (square + 0.01 * total / (weight + 1e-9) + REST_POWER)
-                keep = 1.0 - share
-                total = keep * total + share * square
-                weight = keep * weight + share
-                np.multiply(power[channel, frame], share, out=self._step)
-                np.multiply(sums, keep, out=sums)
-                np.add(sums, self._step, out=sums)
-                np.multiply(sums, 1.0 / (weight + 1e-9), out=slow[frame])
-                log_level = math.log(now + LEVEL_FLOOR)
-                log_slow = 0.5 * math.log(total / (weight + 1e-9) + LEVEL_FLOOR**2)
-                self._log_slow_level[channel, frame] = log_slow
-                self._swing[channel, frame] = min(3.0, max(-6.0, log_level - log_slow))
-            self._level_sum[channel], self._weight[channel] = total, weight
+                square += now * now
+            square /= channels
+            share = self._rate * square / (square + 0.01 * total / (weight + 1e-9) + REST_POWER)
+            keep = 1.0 - share
+            total = keep * total + share * square
+            weight = keep * weight + share
+            np.multiply(power[0, frame], share, out=self._step)
+            np.multiply(sums, keep, out=sums)
+            np.add(sums, self._step, out=sums)
+            np.multiply(sums, 1.0 / (weight + 1e-9), out=slow[frame])
+            log_level = math.log(math.sqrt(square) + LEVEL_FLOOR)
+            log_slow = 0.5 * math.log(total / (weight + 1e-9) + LEVEL_FLOOR**2)
+            self._log_slow_level[0, frame] = log_slow
+            self._swing[0, frame] = min(3.0, max(-6.0, log_level - log_slow))
+        self._level_sum, self._weight = total, weight
 
     def _describe(self, view: "_ObserverViews") -> None:
         shape, relative = view.shape, view.relative
@@ -240,6 +247,7 @@ class Observer:
             grouped=parts[..., 2 * single :].reshape(*parts.shape[:3], groups, 2 * GROUP),
             groups=by_frame[..., single:, None],
             reduced=reduced,
+            linked=self._linked[:, :frames] if self._channels > 1 else reduced,
             power=power,
             dry_power=power[:, :, 0],
             slow=self._slow[:, :frames],
@@ -267,6 +275,7 @@ class _ObserverViews:
     grouped: Float32
     groups: Float32
     reduced: Float32
+    linked: Float32
     power: Float32
     dry_power: Float32
     slow: Float32
@@ -284,20 +293,23 @@ class _ObserverViews:
 
 def band_widths(bands: Bands, sizes: StftSizes) -> Float64:
     """Share n_b [bands] of each band in the variance of a signal with power 1 in every bin."""
-    return np.asarray(2.0 * bands.interpolation.sum(axis=1, dtype=np.float64) / sizes.analysis)
+    return np.asarray(2.0 * bands.interpolation.sum(axis=1, dtype=np.float64) * sizes.factor / sizes.analysis)
 
 
 class GainLaw:
-    """Gains of every excitation and bin from a student's answer; law `mixer@2`. Call `follow` first."""
+    """Gains of every excitation and bin from a student's answer, for all channels; law `mixer@2`.
+
+    Call `follow` first.
+    """
 
     def __init__(self, bands: Bands, sizes: StftSizes, excitations: int, channels: int, max_frames: int) -> None:
-        shape = (channels, max_frames, excitations, bands.count)
+        shape = (1, max_frames, excitations, bands.count)
         self._bands = bands
         self._widths = band_widths(bands, sizes).astype(np.float32)
         self._weights, self._tilt = np.zeros((2, bands.count), dtype=np.float32)
         self._gain, self._energy = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
-        self._band_energy = np.zeros((channels, max_frames, bands.count), dtype=np.float32)
-        self._bins = np.zeros((channels, max_frames, excitations, bands.bins), dtype=np.float32)
+        self._band_energy = np.zeros((1, max_frames, bands.count), dtype=np.float32)
+        self._bins = np.zeros((1, max_frames, excitations, bands.bins), dtype=np.float32)
         self._products = np.zeros((channels, max_frames, excitations, bands.bins), dtype=np.complex64)
         self._views = {frames: self._view(frames) for frames in powers_of_two(max_frames)}
 
@@ -314,10 +326,10 @@ class GainLaw:
     ) -> None:
         """Mix spectra [channels, excitations, frames, bins] into out [channels, frames, bins].
 
-        ratios:   r [channels, frames, excitations, bands].
-        dynamics: (d, gamma) [channels, frames, 2].
+        ratios:   r [1, frames, excitations, bands].
+        dynamics: (d, gamma) [1, frames, 2].
         """
-        channels, frames = ratios.shape[:2]
+        frames = ratios.shape[1]
         view = self._views.get(frames)
         if view is None:
             view = self._views[frames] = self._view(frames)
@@ -341,14 +353,13 @@ class GainLaw:
         np.multiply(energy, gain, out=energy)
         np.multiply(energy, energy, out=energy)
         np.add.reduce(energy, axis=2, out=view.band_energy)
-        for channel in range(channels):
-            for frame in range(frames):
-                predicted = float(np.dot(view.band_energy[channel, frame], self._weights))
-                swing, gamma = float(dynamics[channel, frame, 0]), float(dynamics[channel, frame, 1])
-                common = (gamma - 1.0) * float(seen.swing[channel, frame]) + swing
-                common -= 0.5 * math.log(predicted + POWER_FLOOR) if predicted < math.inf else math.inf
-                common = min(COMMON_RANGE[1], max(COMMON_RANGE[0], common))
-                np.multiply(gain[channel, frame], math.exp(amount * common), out=gain[channel, frame])
+        for frame in range(frames):
+            predicted = float(np.dot(view.band_energy[0, frame], self._weights))
+            swing, gamma = float(dynamics[0, frame, 0]), float(dynamics[0, frame, 1])
+            common = (gamma - 1.0) * float(seen.swing[0, frame]) + swing
+            common -= 0.5 * math.log(predicted + POWER_FLOOR) if predicted < math.inf else math.inf
+            common = min(COMMON_RANGE[1], max(COMMON_RANGE[0], common))
+            np.multiply(gain[0, frame], math.exp(amount * common), out=gain[0, frame])
 
         covered = self._bands.bins
         np.matmul(gain, self._bands.interpolation, out=view.bins)

@@ -138,7 +138,7 @@ class Player:
             self._wire.send(Lost(str(error)))
             return False
         try:
-            host = Host(rig, device, setup.safety, setup.priority)
+            host = Host(rig, device, setup.safety, setup.priority, wide=setup.channels == "wide")
         except DuendeError:
             device.stop()
             raise
@@ -154,16 +154,19 @@ class Player:
 
     def _device(self) -> tuple[Device, str]:
         setup = self._setup
+        inputs = 2 if setup.channels == "stereo" else 1
         if setup.silent:
-            return ClockDevice(setup.rate or 48000.0, max(64, setup.block)), "no device"
+            return ClockDevice(setup.rate or 48000.0, max(64, setup.block), inputs), "no device"
         devices = list_devices()
         source = choose_device(devices, setup.source, "input")
         sink = choose_device(devices, setup.sink or setup.source, "output")
         if not setup.allow_feedback:
             refuse_feedback(source, sink)
         rate = check_rate(setup.rate or source.sample_rate)
-        device = SoundDevice(source, sink, setup.in_channel, rate, setup.block)
-        return device, f"{source.name} channel {setup.in_channel} to {sink.name}"
+        device = SoundDevice(source, sink, setup.in_channel, rate, setup.block, inputs)
+        first = setup.in_channel
+        heard = f"channel {first}" if inputs == 1 else f"channels {first} and {first + 1}"
+        return device, f"{source.name} {heard} to {sink.name}"
 
     def _watch(self, host: Host) -> bool:
         """False where the device is gone."""

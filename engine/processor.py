@@ -30,7 +30,8 @@ class StreamSpec:
 class Processor(Protocol):
     """Four verbs: prepare allocates; process neither allocates nor blocks nor raises; reset; latency_samples.
 
-    quantum:         block lengths must be a multiple of it; 1 where any length will do.
+    quantum:         block lengths must be a multiple of it; 1 where any length will do. Where it follows the sample
+                     rate, it is settled by `prepare`, and a method `quantum_at(sample_rate)` tells it before.
     latency_samples: how much later than the input the output is; fixed after prepare.
     memory_samples:  how much past input the output depends on, beyond slow averages.
     tail_samples:    how long output goes on after the input has ended. A tail of more than SPILL_S spills over: when
@@ -38,6 +39,8 @@ class Processor(Protocol):
                      for LONGEST_SPILL_S at most. A processor whose output follows the level of its input, as a
                      compressor's or a style's does, says `spills = False`; its output fades out instead. One whose
                      tail follows its values says `spills = True`.
+    widens:          a method `widens_at(sample_rate)` says that two channels come out different where the same is put
+                     into both; the chain is in stereo from the first such processor on. Without it: they do not.
     controls:        what the player may change; `values` [len(controls)] holds their smoothed values, written by the
                      chain before each call of process.
     """
@@ -66,6 +69,18 @@ class Processor(Protocol):
 
         lag_samples: how much input this processor will still be given until it has heard as much as predecessor.
         """
+
+
+def quantum_at(processor: Processor, sample_rate: float) -> int:
+    """The quantum of a processor at a rate in Hz, prepared or not."""
+    at = getattr(processor, "quantum_at", None)
+    return processor.quantum if at is None else int(at(sample_rate))
+
+
+def widens_at(processor: Processor, sample_rate: float) -> bool:
+    """Whether a processor makes two sides of one; DuendeError where its file cannot be read."""
+    at = getattr(processor, "widens_at", None)
+    return at is not None and bool(at(sample_rate))
 
 
 def spills_over(processor: Processor, sample_rate: float) -> bool:

@@ -23,7 +23,8 @@ PRIORITY = 60
 class Relay:
     """Hands blocks to a worker and returns its results `blocks` later; what is not ready then is the aligned dry sound.
 
-    work: (block [frames, 1], out [frames, 1]), run by the worker, every block in order. block: frames, fixed.
+    work: (block [frames, inputs], out [frames, outputs]), run by the worker, every block in order; outputs are as many
+    as inputs, or more of one. block: frames, fixed.
     latency: samples by which work delays, so that dry and worked sound are aligned. A result that comes late is
     dropped; a worker that falls too far behind skips what it cannot catch up with. Jumps between the two are covered
     by their difference, fading out.
@@ -31,7 +32,15 @@ class Relay:
     `exchange` belongs to the audio thread: no lock, no waiting.
     """
 
-    def __init__(self, work: Callable[[Float32, Float32], None], block: int | None, blocks: int, latency: int) -> None:
+    def __init__(
+        self,
+        work: Callable[[Float32, Float32], None],
+        block: int | None,
+        blocks: int,
+        latency: int,
+        inputs: int = 1,
+        outputs: int = 1,
+    ) -> None:
         if block is None:
             raise DuendeError("--safety needs device blocks of a fixed size: give --block")
         if not 1 <= blocks <= 16:
@@ -39,16 +48,17 @@ class Relay:
         self._work, self._block, self._blocks = work, block, blocks
         self.delay_samples = block * blocks
         size = 2 * blocks + 2
-        self._in = np.zeros((size, block, 1), dtype=np.float32)
-        self._out = np.zeros((size, block, 1), dtype=np.float32)
+        self._in = np.zeros((size, block, inputs), dtype=np.float32)
+        self._out = np.zeros((size, block, outputs), dtype=np.float32)
         # The number of the block that each place holds the result of.
         self._holds = np.full(size, -1, dtype=np.int64)
-        self._plain = History(1, latency + self.delay_samples, block)
+        self._plain = History(inputs, latency + self.delay_samples, block)
         length = COVER_BLOCKS * block
         self._cover = np.float32(1.0) - raised_cosine(length, block)
         self._cover_at = length
-        self._jump = np.float32(0.0)
-        self._last = np.float32(0.0)
+        self._jump = np.zeros((1, outputs), dtype=np.float32)
+        self._last = np.zeros((1, outputs), dtype=np.float32)
+        self._covering = np.zeros((block, outputs), dtype=np.float32)
         self._on_time = True
         self._fed = 0
         self.skipped = 0
@@ -73,7 +83,7 @@ class Relay:
         os.close(self._bell_out)
 
     def exchange(self, block: Float32, out: Float32) -> bool:
-        """Audio thread: take a block [frames, 1], give the result that is due; False where it was not ready."""
+        """Audio thread: take a block [frames, inputs], give the result that is due; False where it was not ready."""
         size, number = len(self._holds), self._fed
         np.copyto(self._in[number % size], block)
         self._plain.push(block.T)
@@ -89,13 +99,15 @@ class Relay:
                 ready = True
         if ready != self._on_time:
             self._on_time = ready
-            self._jump = self._last - out[0, 0]
+            np.subtract(self._last, out[:1], out=self._jump)
             self._cover_at = 0
         if self._cover_at < COVER_BLOCKS * self._block:
             cover = self._cover[self._cover_at : self._cover_at + len(block)]
-            np.add(out[:, 0], self._jump * cover, out=out[:, 0])
+            covering = self._covering[: len(block)]
+            np.multiply(self._jump, cover[:, None], out=covering)
+            np.add(out, covering, out=out)
             self._cover_at += len(block)
-        self._last = out[-1, 0]
+        self._last[:] = out[-1:]
         return bool(ready)
 
     def _ring(self) -> None:
@@ -108,8 +120,7 @@ class Relay:
         flush_denormals()
         raise_priority(PRIORITY)
         size, number = len(self._holds), 0
-        block = np.zeros((self._block, 1), dtype=np.float32)
-        result = np.zeros((self._block, 1), dtype=np.float32)
+        block, result = np.zeros_like(self._in[0]), np.zeros_like(self._out[0])
         while self._running:
             if number >= self._fed:
                 os.read(self._bell_out, 1024)

@@ -16,7 +16,7 @@ import soxr
 from .. import DuendeError
 from .denormals import flush_denormals
 from .preset import Rig
-from .spec import SAMPLE_RATES
+from .spec import DEVICE_RATES
 
 Float32 = npt.NDArray[np.float32]
 
@@ -26,9 +26,10 @@ SUBTYPES = {".wav": "PCM_24", ".flac": "PCM_24", ".aif": "PCM_24", ".aiff": "PCM
 
 @dataclass(frozen=True)
 class RenderReport:
-    """What a rendering did: samples out, rate, seconds of audio and of work, latency taken away, notices."""
+    """What a rendering did: frames and channels out, rate, seconds of audio and of work, latency taken away, notices."""
 
     frames: int
+    channels: int
     sample_rate: int
     audio_s: float
     work_s: float
@@ -37,10 +38,12 @@ class RenderReport:
 
 
 def render_array(rig: Rig, samples: Float32, sample_rate: float, block: int = BLOCK) -> Float32:
-    """Render mono samples [n] at 44.1 or 48 kHz; returns [n + tail], aligned with the input."""
-    rig.chain.prepare(sample_rate, block, block)
-    source = (samples[start : start + block] for start in range(0, len(samples), block))
-    return np.concatenate([np.zeros(0, dtype=np.float32), *_run(rig, source, block)])
+    """Render samples [n] or [n, channels]; returns [n + tail] or [n + tail, channels], aligned with the input."""
+    frames = samples[:, None] if samples.ndim == 1 else samples
+    rig.chain.prepare(sample_rate, block, block, frames.shape[1])
+    source = (frames[start : start + block] for start in range(0, len(frames), block))
+    played = np.concatenate([frames[:0], *_run(rig, source, block)])
+    return played[:, 0] if samples.ndim == 1 else played
 
 
 def render_file(
@@ -52,7 +55,9 @@ def render_file(
 ) -> RenderReport:
     """Render a sound file; the target appears only when it is complete.
 
-    channel:  from 1; without it, mono is taken as it is and stereo is mixed down.
+    Mono comes out in mono, unless something in the chain makes two sides of it; stereo in stereo.
+
+    channel:  from 1: only that one is played; without it, a file of one or two channels is taken as it is.
     progress: is told the share done, 0 to 1.
     """
     subtype = _target_subtype(target)
@@ -61,49 +66,54 @@ def render_file(
     with _open(source) as file:
         if file.frames == 0:
             raise DuendeError(f"{source}: holds no audio")
-        column = _choose_channel(source, file.channels, channel, notices)
-        rate = file.samplerate if file.samplerate in SAMPLE_RATES else 48000
+        columns = _choose_channels(source, file.channels, channel)
+        rate = file.samplerate if file.samplerate in DEVICE_RATES else 48000
         if rate != file.samplerate:
             notices.append(f"{source.name}: {file.samplerate} Hz is converted to {rate} Hz")
-        rig.chain.prepare(rate, BLOCK, BLOCK)
-        blocks = _read_blocks(file, source, column, rate, progress)
-        frames = _write(target, rate, subtype, _run(rig, blocks, BLOCK))
+        chain = rig.chain
+        chain.prepare(rate, BLOCK, BLOCK, columns.stop - columns.start, 2)
+        blocks = _read_blocks(file, source, columns, rate, progress)
+        frames = _write(target, rate, subtype, chain.width, _run(rig, blocks, BLOCK))
         seconds = file.frames / file.samplerate
     if rig.telemetry.count("faults"):
         notices.append(f"{rig.telemetry.count('faults')} faults inside a slot were replaced by the plain input")
-    return RenderReport(frames, rate, seconds, time.perf_counter() - started, rig.chain.latency.samples, notices)
+    elapsed = time.perf_counter() - started
+    return RenderReport(frames, chain.width, rate, seconds, elapsed, chain.latency.samples, notices)
 
 
 def _run(rig: Rig, source: Iterator[Float32], block: int) -> Iterator[Float32]:
-    """Push samples in chunks of any size through the chain, and the tail after them; yields aligned output."""
+    """Push frames in chunks of any size through the chain, and the tail after them; yields aligned output.
+
+    It has the channels that differ.
+    """
     flush_denormals()
     chain = rig.chain
     skip, taken = chain.latency.samples, 0
-    out = np.zeros((block, 1), dtype=np.float32)
-    chunks = _Chunks(source)
+    out = np.zeros((block, chain.outputs), dtype=np.float32)
+    chunks = _Chunks(source, chain.channels)
     while chunks.total is None or taken < chunks.total + chain.tail_samples:
         chain.process(chunks.next(block), out)
         drop = min(skip, block)
         skip -= drop
         end = block if chunks.total is None else min(block, drop + chunks.total + chain.tail_samples - taken)
         taken += end - drop
-        yield out[drop:end, 0].copy()
+        yield out[drop:end, : chain.width].copy()
 
 
 class _Chunks:
-    """Cuts a stream of arrays into blocks of one size, since a chain is prepared for that; zeros after its end.
+    """Cuts a stream of arrays [n, channels] into blocks of one size, as a chain is prepared for; zeros after its end.
 
-    total: how many samples the stream held in all, once that is known.
+    total: how many frames the stream held in all, once that is known.
     """
 
-    def __init__(self, source: Iterator[Float32]) -> None:
+    def __init__(self, source: Iterator[Float32], channels: int) -> None:
         self._source = source
-        self._kept = np.zeros(0, dtype=np.float32)
+        self._kept = np.zeros((0, channels), dtype=np.float32)
         self._given = 0
         self.total: int | None = None
 
     def next(self, size: int) -> Float32:
-        """The next block [size, 1]."""
+        """The next block [size, channels]."""
         while len(self._kept) < size and self.total is None:
             more = next(self._source, None)
             if more is None:
@@ -111,9 +121,9 @@ class _Chunks:
             else:
                 self._given += len(more)
                 self._kept = np.concatenate([self._kept, more])
-        block = np.zeros((size, 1), dtype=np.float32)
+        block = np.zeros((size, self._kept.shape[1]), dtype=np.float32)
         count = min(size, len(self._kept))
-        block[:count, 0] = self._kept[:count]
+        block[:count] = self._kept[:count]
         self._kept = self._kept[count:]
         return block
 
@@ -128,26 +138,24 @@ def _open(source: Path) -> Any:
         raise DuendeError(f"{source}: not a readable sound file ({reason})") from error
 
 
-def _choose_channel(source: Path, channels: int, channel: int | None, notices: list[str]) -> int | None:
+def _choose_channels(source: Path, channels: int, channel: int | None) -> slice:
     if channel is not None:
         if not 1 <= channel <= channels:
             raise DuendeError(f"{source}: channel {channel} of {channels}: choose 1 to {channels}")
-        return channel - 1
-    if channels == 1:
-        return 0
-    if channels == 2:
-        notices.append(f"{source.name}: stereo is mixed to mono (--channel picks one side)")
-        return None
+        return slice(channel - 1, channel)
+    if channels <= 2:
+        return slice(0, channels)
     raise DuendeError(f"{source}: has {channels} channels: pick one with --channel 1 to {channels}")
 
 
 def _read_blocks(
-    file: Any, source: Path, column: int | None, rate: int, progress: Callable[[float], None] | None
+    file: Any, source: Path, columns: slice, rate: int, progress: Callable[[float], None] | None
 ) -> Iterator[Float32]:
-    """Mono blocks of at most BLOCK samples at `rate`; DuendeError where a sample is no number or data is missing."""
+    """Blocks of at most BLOCK frames at `rate`; DuendeError where a sample is no number or data is missing."""
     resampler: Any = None
     if file.samplerate != rate:
-        resampler = soxr.ResampleStream(file.samplerate, rate, 1, dtype="float32", quality="HQ")
+        count = columns.stop - columns.start
+        resampler = soxr.ResampleStream(file.samplerate, rate, count, dtype="float32", quality="HQ")
     done = 0
     while done < file.frames:
         try:
@@ -160,11 +168,11 @@ def _read_blocks(
             row = done + int(np.flatnonzero(~np.isfinite(frames).all(axis=1))[0])
             raise DuendeError(f"{source}: sample {row} is not a number; repair the file first")
         done += len(frames)
-        mono = frames.mean(axis=1, dtype=np.float32) if column is None else np.ascontiguousarray(frames[:, column])
+        chosen = np.ascontiguousarray(frames[:, columns])
         if resampler is not None:
-            mono = resampler.resample_chunk(mono, last=done >= file.frames)
-        for start in range(0, len(mono), BLOCK):
-            yield mono[start : start + BLOCK]
+            chosen = resampler.resample_chunk(chosen, last=done >= file.frames).reshape(-1, chosen.shape[1])
+        for start in range(0, len(chosen), BLOCK):
+            yield chosen[start : start + BLOCK]
         if progress is not None:
             progress(done / file.frames)
 
@@ -180,7 +188,7 @@ def _target_subtype(target: Path) -> str | None:
     return SUBTYPES[suffix]
 
 
-def _write(target: Path, rate: int, subtype: str | None, blocks: Iterator[Float32]) -> int:
+def _write(target: Path, rate: int, subtype: str | None, channels: int, blocks: Iterator[Float32]) -> int:
     """Write blocks under a temporary name beside the target, then rename."""
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix)
@@ -190,7 +198,7 @@ def _write(target: Path, rate: int, subtype: str | None, blocks: Iterator[Float3
     temporary = Path(name)
     frames = 0
     try:
-        with soundfile.SoundFile(temporary, "w", rate, 1, subtype) as file:
+        with soundfile.SoundFile(temporary, "w", rate, channels, subtype) as file:
             for block in blocks:
                 file.write(block)
                 frames += len(block)

@@ -13,14 +13,15 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 MAGIC = 0x646E6465
-VERSION = 5
+VERSION = 6
 PAGES = 3
 RING_FRAMES = 2**18
 HEADER = 8
-CONTROL_BEAT, WRITTEN = range(3, 5)
+CONTROL_BEAT, WRITTEN, DRY_CHANNELS, WET_CHANNELS = range(3, 7)
+MOST_CHANNELS = 2
 INTEGERS = HEADER + len(COUNTERS) + HISTOGRAM_BINS
 FLOATS = PAGES * PARAMETER_COUNT + len(LEVELS) + RECENT_BLOCKS + 2 * MAX_SLOTS
-SIZE_BYTES = 8 * (FLOATS + INTEGERS) + 2 * 4 * RING_FRAMES
+SIZE_BYTES = 8 * (FLOATS + INTEGERS) + 2 * 4 * RING_FRAMES * MOST_CHANNELS
 
 
 class SharedState:
@@ -31,7 +32,8 @@ class SharedState:
     counters:  int64 [COUNTERS], histogram: int64 [HISTOGRAM_BINS], levels: float64 [LEVELS] and
     durations: float64 [RECENT_BLOCKS], written by audio.
     slot_times: float64 [MAX_SLOTS, 2], mean and peak share of the time there is, written by audio.
-    dry, wet:  float32 [RING_FRAMES], the last seconds of input and output, written by audio; `recent` reads them.
+    dry, wet:  float32 [RING_FRAMES, MOST_CHANNELS], the last seconds of input and output, written by audio; one channel
+               is in both columns. `recent` reads them.
     fresh:     nobody had used the buffer before; its targets mean nothing yet.
     """
 
@@ -45,7 +47,7 @@ class SharedState:
         pages, self.levels, self.durations, times = np.split(floats.view(np.float64), ends)
         self.slot_times: Float64 = times.reshape(MAX_SLOTS, 2)
         self.pages: Float64 = pages.reshape(PAGES, PARAMETER_COUNT)
-        self.dry, self.wet = np.split(rings.view(np.float32), 2)
+        self.dry, self.wet = np.split(rings.view(np.float32).reshape(-1, MOST_CHANNELS), 2)
         self.fresh = not self.header[0]
         if self.fresh:
             self.header[:3] = (MAGIC, VERSION, SIZE_BYTES)
@@ -60,8 +62,12 @@ class SharedState:
         """Frames that have been written to `dry` and `wet` since the beginning."""
         return int(self.header[WRITTEN])
 
+    def channels(self) -> tuple[int, int]:
+        """How many channels input and output have."""
+        return max(1, int(self.header[DRY_CHANNELS])), max(1, int(self.header[WET_CHANNELS]))
+
     def keep(self, dry: Float32, wet: Float32) -> None:
-        """Audio thread: append a block [frames] of input and output; at most RING_FRAMES."""
+        """Audio thread: append a block [frames, channels] of input and output; at most RING_FRAMES."""
         count, at = len(dry), int(self.header[WRITTEN]) % RING_FRAMES
         first = min(count, RING_FRAMES - at)
         for ring, block in ((self.dry, dry), (self.wet, wet)):
@@ -71,19 +77,19 @@ class SharedState:
         self.header[WRITTEN] += count
 
     def copy_dry(self, start: int, out: Float32) -> None:
-        """Copy input from a frame number on into out [frames], without allocating; it must be there."""
+        """Copy input from a frame number on into out [frames, channels], without allocating; it must be there."""
         at, count = start % RING_FRAMES, len(out)
-        first = min(count, RING_FRAMES - at)
-        np.copyto(out[:first], self.dry[at : at + first])
+        first, dry = min(count, RING_FRAMES - at), self.dry[:, : out.shape[1]]
+        np.copyto(out[:first], dry[at : at + first])
         if first < count:
-            np.copyto(out[first:], self.dry[: count - first])
+            np.copyto(out[first:], dry[: count - first])
 
     def recent(self, start: int, stop: int) -> tuple[Float32, Float32]:
-        """Copies of input and output [stop - start] by frame number; ValueError for what is not there (any more)."""
+        """Copies of input and output [stop - start, channels] by frame number; ValueError for what is not there."""
         if not (0 <= start <= stop <= self.written and self.written - start <= RING_FRAMES):
             raise ValueError(f"frames {start} to {stop}: {self.written - RING_FRAMES} to {self.written} are there")
         places = np.arange(start, stop) % RING_FRAMES
-        dry, wet = self.dry[places], self.wet[places]
+        dry, wet = (ring[places, :count] for ring, count in zip((self.dry, self.wet), self.channels(), strict=True))
         if self.written - start > RING_FRAMES:
             raise ValueError(f"frames from {start} on were written over while they were read")
         return dry, wet

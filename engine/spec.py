@@ -15,7 +15,15 @@ METADATA_KEY = "duende"
 FORMAT = 1
 OPSET = 18
 SAMPLE_RATES = (44100.0, 48000.0)
+"""Rates in Hz that models are trained at."""
+DEVICE_RATES = (44100.0, 48000.0, 88200.0, 96000.0)
+"""Rates in Hz that they play at."""
 PRECISIONS = ("float32", "float16", "int8")
+
+
+def rate_factor(sample_rate: float) -> int:
+    """How many samples there are for each one of a model's rate class: 1 at 44.1 and 48 kHz, 2 at twice as much."""
+    return 2 if sample_rate >= 64000.0 else 1
 
 
 class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

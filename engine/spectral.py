@@ -10,28 +10,39 @@ from .mixer import GainLaw, Observer, expected_shapes, mixer_bands
 from .model import Model
 from .processor import Processor, StreamSpec
 from .smoothing import powers_of_two
-from .stft import Analysis, Synthesis
+from .stft import Analysis, StftSizes, Synthesis
 from .styles import StyleControls, check_style_rate
 
 Float32 = npt.NDArray[np.float32]
 
 
 class SpectralProcessor:
-    """Plays one model. Its delay is one hop; silence in gives silence out; amount 0 gives the plain guitar."""
+    """Plays one model. Its delay is one hop; silence in gives silence out; amount 0 gives the plain guitar.
+
+    Both sides of a stereo signal are played with the same gains, found from their mean power, and each with excitations
+    of its own: so a guitar stays where it stands.
+    """
 
     spills = False
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.sizes = sizes = model.sizes
-        self.quantum = self.latency_samples = sizes.hop
-        self.memory_samples = sizes.analysis + model.spec.receptive_field_frames * sizes.hop
-        self.tail_samples = sizes.analysis + TAPS
         self._asked = StyleControls(model.spec.styles)
         self.controls, self.values = self._asked.controls, self._asked.values
+        self._scale(model.sizes)
+
+    def quantum_at(self, sample_rate: float) -> int:
+        return self.model.sizes.at(sample_rate).hop
+
+    def _scale(self, sizes: StftSizes) -> None:
+        self.sizes = sizes
+        self.quantum = self.latency_samples = sizes.hop
+        self.memory_samples = sizes.analysis + self.model.spec.receptive_field_frames * sizes.hop
+        self.tail_samples = sizes.analysis + TAPS * sizes.factor
 
     def prepare(self, spec: StreamSpec) -> None:
         check_style_rate(self.model.spec.name, spec.sample_rate)
+        self._scale(self.model.sizes.at(spec.sample_rate))
         sizes, model, channels = self.sizes, self.model.spec, spec.channels
         most = max(1, spec.max_block // sizes.hop)
         self._frame_counts = powers_of_two(most)
@@ -44,7 +55,7 @@ class SpectralProcessor:
         self._observer = Observer(bands, sizes, spec.sample_rate, count, channels, largest, expected)
         self._law = GainLaw(bands, sizes, count, channels, largest)
         self._synthesis = Synthesis(sizes, channels, largest)
-        self._stream = self.model.start(channels, self._frame_counts, self._observer.silence())
+        self._stream = self.model.start(1, self._frame_counts, self._observer.silence())
 
         def tables() -> BodyTables:
             curves = [self.model.body(one) for one in np.eye(len(model.styles), dtype=np.float32)]

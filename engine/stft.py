@@ -12,6 +12,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from .history import History
+from .spec import rate_factor
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -20,11 +21,15 @@ Complex64 = npt.NDArray[np.complex64]
 
 @dataclass(frozen=True)
 class StftSizes:
-    """Sizes in samples. synthesis is two hops; the delay beyond the hop being collected is one hop."""
+    """Sizes in samples. synthesis is two hops; the delay beyond the hop being collected is one hop.
+
+    factor: by which they are larger than those that a model was trained with (`at`).
+    """
 
     analysis: int = 2048
     synthesis: int = 256
     hop: int = 128
+    factor: int = 1
 
     def __post_init__(self) -> None:
         if self.synthesis != 2 * self.hop or self.analysis < 2 * self.synthesis or self.analysis % 2:
@@ -42,6 +47,11 @@ class StftSizes:
     def latency_samples(self) -> int:
         """Delay of the windows: one hop."""
         return self.hop
+
+    def at(self, sample_rate: float) -> "StftSizes":
+        """The same lengths of time, from sizes for 44.1 and 48 kHz, for the class of a rate in Hz."""
+        factor = rate_factor(sample_rate)
+        return StftSizes(factor * self.analysis, factor * self.synthesis, factor * self.hop, factor)
 
 
 DEFAULT_SIZES = StftSizes(2048, 256, 128)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import DuendeError
-from .spec import AMOUNT, SAMPLE_RATES, Control
+from .spec import AMOUNT, DEVICE_RATES, Control
 
 Float32 = npt.NDArray[np.float32]
 
@@ -46,8 +46,8 @@ class StyleControls:
 
 def check_style_rate(name: str, sample_rate: float) -> None:
     """DuendeError unless styles play at sample_rate (Hz)."""
-    if sample_rate not in SAMPLE_RATES:
+    if sample_rate not in DEVICE_RATES:
         raise DuendeError(
             f"{name}: sample rate {sample_rate:g} Hz, styles play at "
-            f"{' or '.join(f'{rate:g}' for rate in SAMPLE_RATES)} Hz: set the device to one of them"
+            f"{' or '.join(f'{rate:g}' for rate in DEVICE_RATES)} Hz: set the device to one of them"
         )

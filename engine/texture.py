@@ -12,6 +12,8 @@ With l the input's quick level, s = log(l / S), and (d, gamma) from the student,
 The answer counts only as a shape: the level is the player's by construction, silence in is silence out, and hum of
 pick-ups stays below itself. An input that is 12 dB louder gives the same sound 12 dB louder.
 
+At 88.2 and 96 kHz windows and hop are twice as long, and the student sees and answers the bins of its own rate.
+
 Grains are Hann frames of which a Hann-shaped middle of two hops is heard, so the delay is one hop as in a mixer: as
 the phases are not the input's, a frame need not wait for the samples that its window would cover.
 """
@@ -86,30 +88,36 @@ def level_curve(swing: float, gamma: float) -> float:
 class Listener:
     """Features and levels of a stream of [channels] signals, a whole number of hops at a time.
 
-    features: float32 [channels, frames, bins + 1]: log magnitudes over S and a floor of -60 dB, and s; 0 in silence.
-    level:    float64 [channels, frames], log S.
-    swing:    float64 [channels, frames], s, not clipped; -inf where the input is silent.
+    Channels are heard as one, by their mean power; sizes are those of the model at sample_rate (`StftSizes.at`).
+
+    features: float32 [1, frames, bins + 1]: log magnitudes over S and a floor of -60 dB, and s; 0 in silence. The bins
+              are the model's.
+    level:    float64 [1, frames], log S.
+    swing:    float64 [1, frames], s, not clipped; -inf where the input is silent.
+    balance:  float64 [frames, channels], amplitude of each channel over that of all; -1 in silence.
     """
 
     def __init__(self, sizes: StftSizes, sample_rate: float, model_rate: float, channels: int, max_frames: int) -> None:
-        self._sizes = sizes
+        self._sizes, self._channels = sizes, channels
         window = listening_window(sizes)
         self._analysis = Analysis(sizes, channels, max_frames)
         self._analysis._window = (sizes.analysis * unit_power(sizes, window) * window).astype(np.float32)
         self._rate = 1.0 - math.exp(-sizes.hop / (SLOW_S * sample_rate))
-        self._grid = None if sample_rate == model_rate else Grid(sizes, sample_rate, model_rate)
+        bins, seen = sizes.bins, model_bins(sizes)
+        self._grid = None if sample_rate == model_rate else Grid(bins, sample_rate / sizes.factor / model_rate, seen)
         self._powers = History(channels, LEVEL_HOPS, max_frames)
-        self._sum, self._weight = [0.0] * channels, [0.0] * channels
-        bins = sizes.bins
+        self._sum = self._weight = 0.0
         self._squares = np.zeros((channels, max_frames, sizes.hop), dtype=np.float32)
         self._means = np.zeros((channels, max_frames), dtype=np.float32)
         self._parts = np.zeros((channels, max_frames, 2 * bins), dtype=np.float32)
         self._power = np.zeros((channels, max_frames, bins), dtype=np.float32)
-        self._regridded = np.zeros((channels, max_frames, bins), dtype=np.float32)
-        self._scale = np.zeros((channels, max_frames, 1), dtype=np.float32)
-        self.features = np.zeros((channels, max_frames, bins + 1), dtype=np.float32)
-        self.level = np.zeros((channels, max_frames))
-        self.swing = np.zeros((channels, max_frames))
+        self._linked = np.zeros((1, max_frames, bins), dtype=np.float32)
+        self._regridded = np.zeros((1, max_frames, seen), dtype=np.float32)
+        self._scale = np.zeros((1, max_frames, 1), dtype=np.float32)
+        self.features = np.zeros((1, max_frames, seen + 1), dtype=np.float32)
+        self.level = np.zeros((1, max_frames))
+        self.swing = np.zeros((1, max_frames))
+        self.balance = np.ones((max_frames, channels))
 
     def process(self, samples: Float32) -> None:
         """Listen to samples [channels, frames * hop]; the answers lie in the first `frames` of each array."""
@@ -120,13 +128,17 @@ class Listener:
         np.add.reduce(squares, axis=2, out=means)
         np.multiply(means, 1.0 / self._sizes.hop, out=means)
         self._powers.push(means)
-        for channel in range(channels):
-            self._follow(channel, frames)
+        self._follow(frames)
 
         spectra = self._analysis.process(samples)
         parts, power = self._parts[:, :frames], self._power[:, :frames]
         np.square(spectra.view(np.float32), out=parts)
         np.add(parts[..., 0::2], parts[..., 1::2], out=power)
+        if channels > 1:
+            linked = self._linked[:, :frames]
+            np.add.reduce(power, axis=0, out=linked[0])
+            np.multiply(linked, 1.0 / channels, out=linked)
+            power = linked
         if self._grid is not None:
             regridded = self._regridded[:, :frames]
             self._grid.resample(power, regridded)
@@ -141,62 +153,79 @@ class Listener:
         """Forget all that was heard."""
         self._analysis.reset()
         self._powers.reset()
-        for channel in range(len(self._sum)):
-            self._sum[channel] = self._weight[channel] = 0.0
+        self._sum = self._weight = 0.0
 
     def adopt(self, other: "Listener") -> None:
-        """Take over the slow averages of a listener to as many channels; else leave all as it is."""
-        if len(self._sum) == len(other._sum):
-            self._sum[:] = other._sum
-            self._weight[:] = other._weight
+        """Take over the slow averages of another listener."""
+        self._sum, self._weight = other._sum, other._weight
 
-    def _follow(self, channel: int, frames: int) -> None:
+    def _follow(self, frames: int) -> None:
         """Levels of the last hops, and the slow average, which moves less where the input rests."""
-        recent = self._powers.last(LEVEL_HOPS + frames - 1)[channel]
-        total, weight = self._sum[channel], self._weight[channel]
+        recent = self._powers.last(LEVEL_HOPS + frames - 1)
+        total, weight, channels = self._sum, self._weight, self._channels
         for frame in range(frames):
-            steady = float(np.add.reduce(recent[frame : frame + LEVEL_HOPS])) / LEVEL_HOPS
-            quick = float(np.add.reduce(recent[frame + LEVEL_HOPS - QUICK_HOPS : frame + LEVEL_HOPS])) / QUICK_HOPS
-            square = max(steady, QUICK_SHARE * quick)
+            square = 0.0
+            for channel in range(channels):
+                hops = recent[channel, frame : frame + LEVEL_HOPS]
+                steady = float(np.add.reduce(hops)) / LEVEL_HOPS
+                quick = float(np.add.reduce(hops[-QUICK_HOPS:])) / QUICK_HOPS
+                loud = max(steady, QUICK_SHARE * quick)
+                self.balance[frame, channel] = loud
+                square += loud
+            square /= channels
+            if channels > 1:
+                for channel in range(channels):
+                    loud = float(self.balance[frame, channel])
+                    self.balance[frame, channel] = math.sqrt(loud / square) if 0.0 < square < math.inf else -1.0
             share = self._rate * square / (square + 0.01 * total / (weight + 1e-9) + 1e-9)
             total = (1.0 - share) * total + share * square
             weight = (1.0 - share) * weight + share
             slow = total / (weight + 1e-9) + LEVEL_FLOOR**2
             log_slow = 0.5 * math.log(slow) if 0.0 < slow < math.inf else 0.0
-            self.level[channel, frame] = log_slow
-            self.swing[channel, frame] = 0.5 * math.log(square) - log_slow if 0.0 < square < math.inf else -math.inf
+            self.level[0, frame] = log_slow
+            self.swing[0, frame] = 0.5 * math.log(square) - log_slow if 0.0 < square < math.inf else -math.inf
             felt = 0.5 * math.log(square + LEVEL_FLOOR**2) - log_slow if square < math.inf else 0.0
-            self.features[channel, frame, -1] = min(SWING_RANGE[1], max(SWING_RANGE[0], felt)) / 1.5
-            self._scale[channel, frame] = 1.0 / slow
-        self._sum[channel], self._weight[channel] = total, weight
+            self.features[0, frame, -1] = min(SWING_RANGE[1], max(SWING_RANGE[0], felt)) / 1.5
+            self._scale[0, frame] = 1.0 / slow
+        self._sum, self._weight = total, weight
+
+
+def model_bins(sizes: StftSizes) -> int:
+    """Bins that a model sees and answers, for sizes at any rate."""
+    return (sizes.bins - 1) // sizes.factor + 1
 
 
 class Grid:
-    """Values at the bins of one sample rate, drawn linearly between those of another; 0 beyond its highest bin."""
+    """Values at the bins of one sample rate, drawn linearly between those of another; `beyond` past its highest bin.
 
-    def __init__(self, sizes: StftSizes, source_rate: float, target_rate: float) -> None:
-        place = np.arange(sizes.bins) * target_rate / source_rate
-        low = np.minimum(place.astype(np.intp), sizes.bins - 2)
-        inside = (place <= sizes.bins - 1).astype(np.float32)
+    bins: of the source; spacing: Hz between them over Hz between the target's, of which there are target_bins.
+    """
+
+    def __init__(self, bins: int, spacing: float, target_bins: int, beyond: float = 0.0) -> None:
+        place = np.arange(target_bins) / spacing
+        low = np.minimum(place.astype(np.intp), bins - 2)
+        inside = (place <= bins - 1).astype(np.float32)
+        self._beyond = (beyond * (1.0 - inside)).astype(np.float32)
         share = (place - low).astype(np.float32)
         self._below, self._above = low, low + 1
         self._low_share, self._high_share = inside * (1.0 - share), inside * share
         self._other: dict[tuple[int, ...], Float32] = {}
 
     def resample(self, values: Float32, out: Float32) -> None:
-        """values [..., bins] to out of the same shape; both keep their shapes from call to call."""
-        other = self._other.get(values.shape)
+        """values [..., bins] to out [..., target_bins]; both keep their shapes from call to call."""
+        other = self._other.get(out.shape)
         if other is None:
-            other = self._other[values.shape] = np.zeros(values.shape, dtype=np.float32)
+            other = self._other[out.shape] = np.zeros(out.shape, dtype=np.float32)
         np.take(values, self._below, axis=-1, out=out, mode="clip")
         np.take(values, self._above, axis=-1, out=other, mode="clip")
         np.multiply(out, self._low_share, out=out)
         np.multiply(other, self._high_share, out=other)
         np.add(out, other, out=out)
+        np.add(out, self._beyond, out=out)
 
 
 class Noise:
-    """Spectra of one endless white noise under Hann windows, mean square 1 in every bin; all channels share it."""
+    """Spectra of one endless white noise under Hann windows, mean square 1 in every bin."""
 
     def __init__(self, sizes: StftSizes, max_frames: int) -> None:
         self._sizes = sizes
@@ -224,48 +253,46 @@ class Noise:
 class TextureLaw:
     """From a student's answer to spectra of unit-power Hann frames; law `texture@1`."""
 
-    def __init__(self, sizes: StftSizes, channels: int, max_frames: int) -> None:
+    def __init__(self, sizes: StftSizes, max_frames: int) -> None:
         bins = sizes.bins
-        self.phase = PhaseReconstruction(sizes.analysis, sizes.hop, channels)
+        self.phase = PhaseReconstruction(sizes.analysis, sizes.hop, 1)
         self._amplitude = np.zeros((2, bins), dtype=np.float32)
         self._flat = self._amplitude.reshape(-1)
-        self._log = np.zeros((channels, max_frames, bins), dtype=np.float32)
-        self._gain = np.zeros((channels, max_frames, bins), dtype=np.float32)
-        self._hiss = np.zeros((channels, max_frames, bins), dtype=np.complex64)
+        self._log = np.zeros((1, max_frames, bins), dtype=np.float32)
+        self._gain = np.zeros((1, max_frames, bins), dtype=np.float32)
+        self._hiss = np.zeros((1, max_frames, bins), dtype=np.complex64)
 
     def process(self, heard: Listener, ratios: Float32, dynamics: Float32, noise: Complex64, out: Complex64) -> None:
-        """ratios [channels, frames, 2, bins] (clipped in place), dynamics [channels, frames, 2], noise [frames, bins].
+        """ratios [1, frames, 2, bins] (clipped in place), dynamics [1, frames, 2], noise [frames, bins].
 
-        out: complex64 [channels, frames, bins].
+        out: complex64 [1, frames, bins].
         """
-        channels, frames = ratios.shape[:2]
+        frames = ratios.shape[1]
         np.maximum(ratios, RATIO_RANGE[0], out=ratios)
         np.minimum(ratios, RATIO_RANGE[1], out=ratios)
         log, gain, hiss = self._log[:, :frames], self._gain[:, :frames], self._hiss[:, :frames]
         amplitude = self._amplitude
-        for channel in range(channels):
-            for frame in range(frames):
-                np.exp(ratios[channel, frame], out=amplitude)
-                amplitude[:, 0] = amplitude[:, -1] = 0.0
-                power = float(np.dot(self._flat, self._flat))
-                common = self._level(heard, channel, frame, dynamics, power)
-                np.add(ratios[channel, frame, 0], common, out=log[channel, frame])
-                np.multiply(amplitude[1], math.exp(common), out=gain[channel, frame])
+        for frame in range(frames):
+            np.exp(ratios[0, frame], out=amplitude)
+            amplitude[:, 0] = amplitude[:, -1] = 0.0
+            power = float(np.dot(self._flat, self._flat))
+            common = self._level(heard, frame, dynamics, power)
+            np.add(ratios[0, frame, 0], common, out=log[0, frame])
+            np.multiply(amplitude[1], math.exp(common), out=gain[0, frame])
         self.phase.process(log, out)
         out[..., 0] = out[..., -1] = 0.0
         np.multiply(noise, gain, out=hiss)
         np.add(out, hiss, out=out)
-        for channel in range(channels):
-            for frame in range(frames):
-                if heard.swing[channel, frame] == -math.inf:
-                    out[channel, frame] = 0.0
+        for frame in range(frames):
+            if heard.swing[0, frame] == -math.inf:
+                out[0, frame] = 0.0
 
     @staticmethod
-    def _level(heard: Listener, channel: int, frame: int, dynamics: Float32, power: float) -> float:
+    def _level(heard: Listener, frame: int, dynamics: Float32, power: float) -> float:
         """c, between -60 and 20 nepers."""
-        swing = float(heard.swing[channel, frame])
-        moved, gamma = float(dynamics[channel, frame, 0]), float(dynamics[channel, frame, 1])
-        common = float(heard.level[channel, frame]) + level_curve(swing, min(2.0, max(0.0, gamma))) + moved
+        swing = float(heard.swing[0, frame])
+        moved, gamma = float(dynamics[0, frame, 0]), float(dynamics[0, frame, 1])
+        common = float(heard.level[0, frame]) + level_curve(swing, min(2.0, max(0.0, gamma))) + moved
         common -= 0.5 * math.log(power + 1e-20) if power < math.inf else math.inf
         return min(20.0, max(-60.0, common))
 
@@ -274,41 +301,52 @@ class TextureProcessor:
     """Plays one texture. Its delay is one hop; silence in gives silence out; amount 0 gives the plain guitar.
 
     Between 0 and 1 the plain guitar and the texture cross with constant power, and a graph that is told the amount
-    moves its magnitudes from the guitar's to the style's.
+    moves its magnitudes from the guitar's to the style's. In stereo one texture stands where the guitar does.
     """
 
     spills = False
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.sizes = sizes = model.sizes
-        self.quantum = self.latency_samples = sizes.hop
-        levels = LEVEL_HOPS * sizes.hop
-        self.memory_samples = max(sizes.analysis, levels) + model.spec.receptive_field_frames * sizes.hop
-        self.tail_samples = levels + sizes.synthesis
         self._asked = StyleControls(model.spec.styles)
         self.controls, self.values = self._asked.controls, self._asked.values
+        self._scale(model.sizes)
+
+    def quantum_at(self, sample_rate: float) -> int:
+        return self.model.sizes.at(sample_rate).hop
+
+    def _scale(self, sizes: StftSizes) -> None:
+        self.sizes = sizes
+        self.quantum = self.latency_samples = sizes.hop
+        levels = LEVEL_HOPS * sizes.hop
+        self.memory_samples = max(sizes.analysis, levels) + self.model.spec.receptive_field_frames * sizes.hop
+        self.tail_samples = levels + sizes.synthesis
 
     def prepare(self, spec: StreamSpec) -> None:
         check_style_rate(self.model.spec.name, spec.sample_rate)
+        self._scale(self.model.sizes.at(spec.sample_rate))
         sizes, model, channels = self.sizes, self.model.spec, spec.channels
         self._frame_counts = powers_of_two(max(1, spec.max_block // sizes.hop))
         largest = self._frame_counts[-1]
         self._listener = Listener(sizes, spec.sample_rate, model.sample_rate, channels, largest)
         self._noise = Noise(sizes, largest)
-        self._law = TextureLaw(sizes, channels, largest)
-        self._stream = self.model.start(channels, self._frame_counts)
-        foreign = spec.sample_rate != model.sample_rate
-        self._grid = Grid(sizes, model.sample_rate, spec.sample_rate) if foreign else None
+        self._law = TextureLaw(sizes, largest)
+        self._stream = self.model.start(1, self._frame_counts)
+        self._grid = None
+        if spec.sample_rate != model.sample_rate:
+            spacing = model.sample_rate * sizes.factor / spec.sample_rate
+            self._grid = Grid(model_bins(sizes), spacing, sizes.bins, RATIO_RANGE[0])
         self._window = grain_window(sizes).astype(np.float32)
         middle = (sizes.analysis - sizes.synthesis) // 2
         self._middle = slice(middle, middle + sizes.synthesis)
         self._input = np.zeros((channels, largest * sizes.hop), dtype=np.float32)
-        self._wet = np.zeros((channels, largest * sizes.hop), dtype=np.float32)
-        self._ratios = np.zeros((channels, largest, 2, sizes.bins), dtype=np.float32)
-        self._spectra = np.zeros((channels, largest, sizes.bins), dtype=np.complex64)
-        self._frames = np.zeros((channels, largest, sizes.analysis), dtype=np.float32)
-        self._tail = np.zeros((channels, sizes.hop), dtype=np.float32)
+        self._texture = np.zeros((1, largest * sizes.hop), dtype=np.float32)
+        self._wet = self._texture if channels == 1 else np.zeros((channels, largest * sizes.hop), dtype=np.float32)
+        self._balance = np.full(channels, -1.0)
+        self._ratios = np.zeros((1, largest, 2, sizes.bins), dtype=np.float32)
+        self._spectra = np.zeros((1, largest, sizes.bins), dtype=np.complex64)
+        self._frames = np.zeros((1, largest, sizes.analysis), dtype=np.float32)
+        self._tail = np.zeros((1, sizes.hop), dtype=np.float32)
         self._aligned = History(channels, sizes.hop, largest * sizes.hop)
         self._dry = np.zeros((channels, largest * sizes.hop), dtype=np.float32)
         self._rise = rising(sizes.hop)
@@ -339,6 +377,7 @@ class TextureProcessor:
             part.reset()
         self._noise.at = 0
         self._tail.fill(0.0)
+        self._balance.fill(-1.0)
         self._shares = self._shares_wanted
         self._leader = None
 
@@ -360,6 +399,7 @@ class TextureProcessor:
     def _advance(self, block: Float32, out: Float32, frames: int) -> None:
         size = len(block)
         samples, wet, spectra = self._input[:, :size], self._wet[:, :size], self._spectra[:, :frames]
+        texture = self._texture[:, :size]
         samples[:] = block.T
         listener, stream = self._listener, self._stream
         listener.process(samples)
@@ -371,13 +411,15 @@ class TextureProcessor:
             self._grid.resample(ratios, regridded)
             ratios = regridded
         self._law.process(listener, ratios, stream.dynamics[frames], self._noise.process(frames), spectra)
-        self._overlap(spectra, wet, frames)
+        self._overlap(spectra, texture, frames)
+        if len(wet) > 1:
+            self._place(texture, wet, frames)
         self._hops += frames
         self._aligned.push(samples)
         self._cross(self._aligned.last(size, skip=self.sizes.hop), wet, out)
 
     def _overlap(self, spectra: Complex64, wet: Float32, frames: int) -> None:
-        """Grains of spectra [channels, frames, bins], each from its hop on, into wet [channels, frames * hop]."""
+        """Grains of spectra [1, frames, bins], each from its hop on, into wet [1, frames * hop]."""
         hop = self.sizes.hop
         time = self._frames[:, :frames]
         np.fft.irfft(spectra, self.sizes.analysis, axis=-1, out=time)  # type: ignore[arg-type]
@@ -387,6 +429,22 @@ class TextureProcessor:
         np.add(pairs[:, 1:, :hop], pairs[:, :-1, hop:], out=hops[:, 1:])
         np.add(pairs[:, 0, :hop], self._tail, out=hops[:, 0])
         self._tail[:] = pairs[:, -1, hop:]
+
+    def _place(self, texture: Float32, wet: Float32, frames: int) -> None:
+        """Give texture [1, n] to each channel of wet [channels, n] by its balance, which moves in straight lines."""
+        hop, line, before = self.sizes.hop, self._line, self._balance
+        for frame in range(frames):
+            part = slice(frame * hop, (frame + 1) * hop)
+            for channel in range(len(wet)):
+                now = float(self._listener.balance[frame, channel])
+                if now < 0.0:
+                    now = float(before[channel])
+                elif before[channel] < 0.0:
+                    before[channel] = now
+                np.multiply(self._rise, now - before[channel], out=line)
+                np.add(line, before[channel], out=line)
+                np.multiply(texture[0, part], line, out=wet[channel, part])
+                before[channel] = now
 
     def _cross(self, aligned: Float32, wet: Float32, out: Float32) -> None:
         """Plain and texture by their shares, which move along a straight line over the first hop."""

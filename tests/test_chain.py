@@ -110,12 +110,12 @@ def test_any_block_size_gives_the_offline_samples_shifted(
     assert chain.telemetry.count("faults") == 0
 
 
-def test_two_channels_are_two_single_ones(full: Model, rng: np.random.Generator) -> None:
+def test_two_channels_are_two_single_ones(rng: np.random.Generator) -> None:
     samples = noise(rng, 12_000, level_dbfs=-18.0).reshape(-1, 2)
-    both = make_chain(SpectralProcessor(full), Delay(5))
+    both = make_chain(Gain(0.7), Delay(5))
     both.prepare(RATE, 256, 256, channels=2)
     got = run(both, samples, [256])
-    one = make_chain(SpectralProcessor(full), Delay(5))
+    one = make_chain(Gain(0.7), Delay(5))
     for channel in range(2):
         one.prepare(RATE, 256, 256)
         assert np.abs(got[:, channel] - run(one, samples[:, channel].copy(), [256])).max() <= 1e-5

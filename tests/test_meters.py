@@ -31,7 +31,7 @@ class Desk:
 
     def play(self, dry: Float32, wet: Float32) -> None:
         """What the host does in its callback, in blocks of 128."""
-        for block, result in zip(dry.reshape(-1, 128), wet.reshape(-1, 128), strict=True):
+        for block, result in zip(dry.reshape(-1, 128, 1), wet.reshape(-1, 128, 1), strict=True):
             self.session.shared.keep(block, result)
             self.audio.raise_level("input_peak", float(np.abs(block).max()))
             self.audio.raise_level("output_peak", float(np.abs(result).max()))

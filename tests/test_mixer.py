@@ -72,8 +72,9 @@ def observe(scene: Scene, groups: list[int]) -> Observation:
 def test_power_is_the_mean_power_of_a_band(scene: Scene) -> None:
     energy = np.sum(windows(SIZES)[0] ** 2)
     exact = np.abs(scene.spectra[..., : BANDS.bins].astype(np.complex128)) ** 2 / energy @ BANDS.pooling
+    exact = exact.mean(axis=0, keepdims=True)
     got = observe(scene, [4]).power
-    assert got.shape == (2, FRAMES, EXCITATIONS, BANDS.count)
+    assert got.shape == (1, FRAMES, EXCITATIONS, BANDS.count)
     quiet = exact.transpose(0, 2, 1, 3) == 0.0
     assert (got[quiet] == 0.0).all()
     # Wide bands are added up in groups of bins: single ones differ, on average nothing does.
@@ -90,25 +91,24 @@ def test_slow_averages_shape_and_features_follow_the_formulas(scene: Scene) -> N
     kernel = np.exp(-0.5 * ((octaves[:, None] - octaves) / SMOOTH_OCTAVES) ** 2)
     kernel /= kernel.sum(axis=0)
     rate = 1.0 - np.exp(-SIZES.hop / (SLOW_S * RATE))
-    for channel in range(2):
-        power_sum, level_sum, weight = np.zeros((EXCITATIONS, BANDS.count)), 0.0, 0.0
-        for frame in range(FRAMES):
-            power = seen.power[channel, frame].astype(np.float64)
-            level = float(scene.level[channel, frame])
-            share = rate * level**2 / (level**2 + 0.01 * level_sum / (weight + 1e-9) + REST_POWER)
-            power_sum = (1.0 - share) * power_sum + share * power
-            level_sum = (1.0 - share) * level_sum + share * level**2
-            weight = (1.0 - share) * weight + share
-            slow = power_sum / (weight + 1e-9) @ kernel + POWER_FLOOR
-            slow_level = level_sum / (weight + 1e-9) + LEVEL_FLOOR**2
-            shape = 0.5 * np.log(slow) - 0.5 * np.log(slow_level)
-            assert np.allclose(seen.shape[channel, frame], shape, atol=1e-3)
-            swing = np.clip(np.log(level + LEVEL_FLOOR) - 0.5 * np.log(slow_level), -6.0, 3.0)
-            assert seen.swing[channel, frame] == pytest.approx(swing, abs=1e-3)
-            relative = np.clip(0.5 * np.log(power[0] + POWER_FLOOR) - 0.5 * np.log(slow[0]), -6.0, 2.5) / 1.5
-            wanted = [relative, relative - relative.mean(), (shape[0] - shape[0].mean()) / 3.0, [swing / 1.5]]
-            assert np.allclose(seen.features[channel, frame], np.concatenate(wanted), atol=2e-3)
-    assert seen.features.shape == (2, FRAMES, feature_count(BANDS.count))
+    power_sum, level_sum, weight = np.zeros((EXCITATIONS, BANDS.count)), 0.0, 0.0
+    for frame in range(FRAMES):
+        power = seen.power[0, frame].astype(np.float64)
+        level = float(np.sqrt(np.mean(np.square(scene.level[:, frame].astype(np.float64)))))
+        share = rate * level**2 / (level**2 + 0.01 * level_sum / (weight + 1e-9) + REST_POWER)
+        power_sum = (1.0 - share) * power_sum + share * power
+        level_sum = (1.0 - share) * level_sum + share * level**2
+        weight = (1.0 - share) * weight + share
+        slow = power_sum / (weight + 1e-9) @ kernel + POWER_FLOOR
+        slow_level = level_sum / (weight + 1e-9) + LEVEL_FLOOR**2
+        shape = 0.5 * np.log(slow) - 0.5 * np.log(slow_level)
+        assert np.allclose(seen.shape[0, frame], shape, atol=1e-3)
+        swing = np.clip(np.log(level + LEVEL_FLOOR) - 0.5 * np.log(slow_level), -6.0, 3.0)
+        assert seen.swing[0, frame] == pytest.approx(swing, abs=1e-3)
+        relative = np.clip(0.5 * np.log(power[0] + POWER_FLOOR) - 0.5 * np.log(slow[0]), -6.0, 2.5) / 1.5
+        wanted = [relative, relative - relative.mean(), (shape[0] - shape[0].mean()) / 3.0, [swing / 1.5]]
+        assert np.allclose(seen.features[0, frame], np.concatenate(wanted), atol=2e-3)
+    assert seen.features.shape == (1, FRAMES, feature_count(BANDS.count))
 
 
 def test_slow_averages_take_a_second_and_a_half() -> None:
@@ -180,7 +180,7 @@ def test_averages_are_taken_over_where_they_mean_the_same(scene: Scene) -> None:
 def test_the_law_follows_its_formula(amount: float, scene: Scene, rng: np.random.Generator) -> None:
     seen = observe(scene, [30])
     ratios = rng.normal(-1.0, 3.0, seen.power.shape).astype(np.float32)
-    dynamics = np.stack([rng.normal(0.0, 0.3, (2, FRAMES)), rng.uniform(0.5, 1.5, (2, FRAMES))], axis=2)
+    dynamics = np.stack([rng.normal(0.0, 0.3, (1, FRAMES)), rng.uniform(0.5, 1.5, (1, FRAMES))], axis=2)
     response = rng.uniform(0.1, 4.0, BANDS.count).astype(np.float32)
     out = np.ones((2, FRAMES, SIZES.bins), dtype=np.complex64)
     law = GainLaw(BANDS, SIZES, EXCITATIONS, 2, FRAMES)
@@ -192,15 +192,15 @@ def test_the_law_follows_its_formula(amount: float, scene: Scene, rng: np.random
     wanted = np.zeros_like(out, dtype=np.complex128)
     for channel in range(2):
         for frame in range(FRAMES):
-            shape = seen.shape[channel, frame].astype(np.float64)
-            log_gain = ratios[channel, frame] + np.clip(tilt - shape, -bound, bound) - tilt
+            shape = seen.shape[0, frame].astype(np.float64)
+            log_gain = ratios[0, frame] + np.clip(tilt - shape, -bound, bound) - tilt
             log_gain = np.clip(log_gain, *GAIN_RANGE)
             log_gain[0] *= amount
             gain = np.exp(log_gain)
             gain[1:] *= amount
             predicted = np.sum(widths * response * np.sum(gain**2 * np.exp(2.0 * shape), axis=0))
-            swing, gamma = dynamics[channel, frame]
-            common = (gamma - 1.0) * seen.swing[channel, frame] + swing - 0.5 * np.log(predicted + POWER_FLOOR)
+            swing, gamma = dynamics[0, frame]
+            common = (gamma - 1.0) * seen.swing[0, frame] + swing - 0.5 * np.log(predicted + POWER_FLOOR)
             gain *= np.exp(amount * np.clip(common, *COMMON_RANGE))
             spectra = scene.spectra[channel, :, frame]
             wanted[channel, frame, : BANDS.bins] = np.sum(

@@ -66,7 +66,7 @@ class Desk:
         samples = (0.2 * self.rng.standard_normal(frames)).astype(np.float32)
         self.dry = np.concatenate([self.dry, samples])
         for at in range(0, frames, 8192):
-            self.session.shared.keep(samples[at : at + 8192], -0.5 * samples[at : at + 8192])
+            self.session.shared.keep(samples[at : at + 8192, None], -0.5 * samples[at : at + 8192, None])
 
     async def write(self, address: str, *values: Value) -> Values | None:
         node = self.nodes[address]
@@ -280,7 +280,7 @@ def test_nothing_is_left_of_nothing(desk: Desk) -> None:
 def test_rubbish_is_recorded_as_silence(desk: Desk) -> None:
     async def show() -> None:
         await desk.recorder.start()
-        desk.session.shared.keep(np.full(100, np.nan, np.float32), np.full(100, np.inf, np.float32))
+        desk.session.shared.keep(np.full((100, 1), np.nan, np.float32), np.full((100, 1), np.inf, np.float32))
         await desk.recorder.stop()
 
     asyncio.run(show())

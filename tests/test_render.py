@@ -78,12 +78,15 @@ def test_other_rates_are_converted_and_said(rig: Rig, tmp_path: Path) -> None:
     assert snr_db(wanted[4800:-4800], output[4800 : 48000 - 4800]) > 50.0
 
 
-def test_stereo_is_mixed_and_more_channels_are_chosen(rig: Rig, tmp_path: Path, rng: np.random.Generator) -> None:
+def test_stereo_stays_stereo_and_more_channels_are_chosen(rig: Rig, tmp_path: Path, rng: np.random.Generator) -> None:
     samples = sound(rng)
     soundfile.write(tmp_path / "two.wav", np.stack([samples, -samples], axis=1), RATE, subtype="FLOAT")
-    report = render_file(rig, tmp_path / "two.wav", tmp_path / "out.wav")
-    assert any("mixed to mono" in notice for notice in report.notices)
-    assert np.abs(soundfile.read(tmp_path / "out.wav")[0]).max() < 1e-6
+    soundfile.write(tmp_path / "one.wav", samples, RATE, subtype="FLOAT")
+    assert render_file(rig, tmp_path / "two.wav", tmp_path / "out.wav").channels == 2
+    assert render_file(rig, tmp_path / "one.wav", tmp_path / "mono.wav").channels == 1
+    two, one = soundfile.read(tmp_path / "out.wav")[0], soundfile.read(tmp_path / "mono.wav")[0]
+    assert one.ndim == 1
+    assert snr_db(one, two[:, 0]) > 80.0
     eight = np.zeros((len(samples), 8), dtype=np.float32)
     eight[:, 4] = samples
     soundfile.write(tmp_path / "eight.wav", eight, RATE, subtype="FLOAT")

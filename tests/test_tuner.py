@@ -133,7 +133,7 @@ class Desk:
         await asyncio.sleep(0)
 
     def play(self, samples: Float32) -> None:
-        for block in samples.reshape(-1, 128):
+        for block in samples.reshape(-1, 128, 1):
             self.session.shared.keep(block, 0.0 * block)
 
     def write(self, address: str, values: Values) -> None:

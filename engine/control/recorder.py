@@ -42,8 +42,10 @@ BROKEN = (soundfile.LibsndfileError, OSError, AssertionError)
 class _Take:
     """The files of one recording. Everything that touches the disk is called on another thread."""
 
-    def __init__(self, folder: Path, name: str, suffix: str, rate: int, position: int) -> None:
-        self.folder, self.name, self.suffix, self.rate = folder, name, suffix, rate
+    def __init__(
+        self, folder: Path, name: str, suffix: str, rate: int, position: int, channels: tuple[int, int]
+    ) -> None:
+        self.folder, self.name, self.suffix, self.rate, self.channels = folder, name, suffix, rate, channels
         self.begin = self.position = position
         self.lost = 0
         self._files: list[tuple[Path, Any]] = []
@@ -62,16 +64,16 @@ class _Take:
             while any(self.folder.glob(f"{self.name}_*")):
                 number += 1
                 self.name = f"{plain}-{number}"
-            for side in SIDES:
+            for side, channels in zip(SIDES, self.channels, strict=True):
                 part = self.folder / f"{self.name}_{side}.part.wav"
-                self._files.append((part, soundfile.SoundFile(part, "w", self.rate, 1, "PCM_24")))
+                self._files.append((part, soundfile.SoundFile(part, "w", self.rate, channels, "PCM_24")))
         except BROKEN as error:
             self.drop()
             # The path is nobody's business on the network.
             raise DuendeError(f"cannot record into the folder {self.folder.name}: {reason(error)}") from error
 
     def write(self, dry: Float32, wet: Float32) -> None:
-        """Append blocks [frames]; raises one of BROKEN."""
+        """Append blocks [frames, channels]; raises one of BROKEN."""
         with self._busy:
             for (_, file), block in zip(self._files, (dry, wet), strict=True):
                 file.write(np.nan_to_num(block, copy=False, nan=0.0, posinf=1.0, neginf=-1.0))
@@ -143,7 +145,8 @@ class Recorder:
                 return self._name
             kept = min(round(self.keep_s * rate), REACH, written)
             name = f"{self._now():%Y-%m-%d_%H-%M-%S}_{self._session.state.preset or 'duende'}"
-            take = _Take(self.folder, name, self.suffix, round(rate), written - kept)
+            channels = self._shared.channels()
+            take = _Take(self.folder, name, self.suffix, round(rate), written - kept, channels)
             await asyncio.to_thread(take.open)
             self._take, self._name, self._until = take, take.name, None
             self._task = asyncio.get_running_loop().create_task(self._run(take))
@@ -240,7 +243,7 @@ class Recorder:
                 # Half a second more, or the next piece would be gone as well.
                 count = min(oldest + take.rate // 2, until, longest) - take.position
                 take.lost += count
-                dry = wet = np.zeros(min(count, CHUNK), dtype=np.float32)
+                dry, wet = (np.zeros((min(count, CHUNK), number), dtype=np.float32) for number in take.channels)
                 for at in range(0, count, CHUNK):
                     await asyncio.to_thread(take.write, dry[: count - at], wet[: count - at])
                 take.position += count

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import platformdirs
@@ -15,11 +15,12 @@ FILE = "settings.toml"
 
 
 class DeviceSettings(msgspec.Struct):
-    """The sound device: names or parts of them, Hz, frames, blocks of safety, cores to stay on; as `duende live`."""
+    """The sound device: names or parts of them, channels, Hz, frames, blocks of safety, cores; as `duende live`."""
 
     input: str | None = None
     output: str | None = None
     in_channel: int = 1
+    channels: Literal["mono", "wide", "stereo"] = "wide"
     rate: float | None = None
     block: int = 128
     safety: int = 0

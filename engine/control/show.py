@@ -46,6 +46,7 @@ class Show:
             source=device.input,
             sink=device.output,
             in_channel=device.in_channel,
+            channels=device.channels,
             rate=device.rate,
             block=device.block,
             provider=device.provider,

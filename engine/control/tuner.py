@@ -71,7 +71,7 @@ class Tuner:
             dry, _ = shared.recent(until - count, until)
         except ValueError:
             return None
-        return find_pitch(dry, self._rate(), self.reference_hz)
+        return find_pitch(dry.mean(axis=1), self._rate(), self.reference_hz)
 
     def nodes(self) -> list[Node]:
         """The tuner's addresses."""

@@ -75,3 +75,47 @@ def raised_cosine(length: int, beyond: int) -> Float32:
     """Rise [length + beyond] from 0 to 1 within length samples; its mirror image is its complement."""
     rise = 0.5 - 0.5 * np.cos(np.pi * np.minimum(np.arange(1, length + beyond + 1), length) / length)
     return np.asarray(rise, dtype=np.float32)
+
+
+class Glide:
+    """A value that follows its goal as a critically damped pair of one-poles: no step and no corner, however it jumps.
+
+    time: constant of the one-poles in samples. The first goal, and the first after `reset`, is taken at once.
+    """
+
+    SETTLED = 1e-6
+
+    def __init__(self, time: float, max_block: int) -> None:
+        # Solves v' = (u - v) / time, u' = (goal - u) / time exactly, at every sample.
+        frames = np.arange(1, max_block + 1) / time
+        basis = [np.exp(-frames), frames * np.exp(-frames), np.ones(max_block)]
+        self._basis = np.stack(basis, axis=1).astype(np.float32)
+        self._state = np.zeros(3, dtype=np.float32)
+        self._line = np.zeros(max_block, dtype=np.float32)
+        self._shares = [(float(once), float(rise)) for once, rise in self._basis[:, :2]]
+        self.value = self._lead = 0.0
+        self.fresh = True
+
+    def reset(self) -> None:
+        """The next goal is taken at once."""
+        self.fresh = True
+
+    def adopt(self, other: "Glide") -> None:
+        """Stand where another one does."""
+        self.value, self._lead, self.fresh = other.value, other._lead, other.fresh
+
+    def draw(self, goal: float, count: int) -> Float32 | None:
+        """The values [count] on the way to goal, valid until the next call; None: all are `value`, which is goal."""
+        if self.fresh:
+            self.value, self._lead, self.fresh = goal, goal, False
+        away, lead = self.value - goal, self._lead - goal
+        bound = self.SETTLED * max(abs(goal), 1e-3)
+        if abs(away) <= bound and abs(lead) <= bound:
+            self.value = self._lead = goal
+            return None
+        self._state[0], self._state[1], self._state[2] = away, lead, goal
+        line = self._line[:count]
+        np.dot(self._basis[:count], self._state, out=line)
+        once, rise = self._shares[count - 1]
+        self.value, self._lead = goal + away * once + lead * rise, goal + lead * once
+        return line

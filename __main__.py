@@ -336,19 +336,23 @@ def preset_save(
 
 @preset_app.command("rename")
 def preset_rename(name: NameArgument, to: Annotated[str, typer.Argument(help="Its new name.")]) -> None:
-    """Give one of your presets another name."""
+    """Give one of your presets another name, in your set lists, too."""
     from .presets.library import Library
 
+    lists = Library().set_lists.naming(name)
     Library().rename(name, to)
-    out.print(f"{name} is called {to} now")
+    out.print(f"{name} is called {to} now" + (f", in {', '.join(lists)}, too" if lists else ""), soft_wrap=True)
 
 
 @preset_app.command("delete")
-def preset_delete(name: NameArgument) -> None:
+def preset_delete(
+    name: NameArgument,
+    force: Annotated[bool, typer.Option("--force", help="Take it out of the set lists that name it, too.")] = False,
+) -> None:
     """Remove one of your presets, and the files that none of your others uses."""
     from .presets.library import Library
 
-    out.print(f"removed {', '.join(Library().delete(name))}", soft_wrap=True)
+    out.print(f"removed {', '.join(Library().delete(name, force=force))}", soft_wrap=True)
 
 
 @preset_app.command("pack")

@@ -158,7 +158,10 @@ class Library:
         return entry
 
     def rename(self, name: str, to: str) -> Entry:
-        """Call one of the player's presets something else; DuendeError for the factory's, and where `to` is taken."""
+        """Call one of the player's presets something else, in his set lists, too; or nothing changes.
+
+        DuendeError for the factory's, and where `to` is taken.
+        """
         entry, preset = self._own(name, "renamed"), self.find(name).read()
         goal = Entry(check_name(to), self.own, factory=False)
         if goal.path.exists():
@@ -166,16 +169,30 @@ class Library:
         written = {self.own / f"{to}{SUFFIX}": encode_preset(msgspec.structs.replace(preset, name=to))}
         if entry.picture_path.is_file():
             written[goal.picture_path] = entry.picture_path.read_bytes()
-        write_together(written, [entry.path, entry.picture_path])
+        write_together(written | self.set_lists.renamed(name, to), [entry.path, entry.picture_path])
         return goal
 
-    def delete(self, name: str) -> list[str]:
-        """Remove one of the player's presets, with the files that no other of his uses; the names of what is gone."""
+    def delete(self, name: str, *, force: bool = False) -> list[str]:
+        """Remove one of the player's presets, with the files that no other of his uses; the names of what is gone.
+
+        DuendeError where a set list names it, unless `force` takes it out there, too; a list that named nothing else
+        goes with it. A factory preset that it hid stands in for it.
+        """
         entry = self._own(name, "deleted")
+        lists = [] if self._is_factory(name) else self.set_lists.naming(name)
+        if lists and not force:
+            raise DuendeError(
+                f"preset {name!r} is in the set list{'s' if len(lists) > 1 else ''} {', '.join(lists)}: "
+                f"write them anew without it (duende setlist), or take it out there, too, with --force"
+            )
+        changed, empty = self.set_lists.without(name) if lists else ({}, [])
         files = self._files_of(entry, self._used_by_others(name))
-        gone = [path for path in (entry.path, entry.picture_path, *files) if path.exists()]
-        write_together({}, gone)
+        gone = [path for path in (entry.path, entry.picture_path, *files, *empty) if path.exists()]
+        write_together(changed, gone)
         return [path.name for path in gone]
+
+    def _is_factory(self, name: str) -> bool:
+        return any((self.factory / f"{name}{suffix}").is_file() for suffix in (SUFFIX, FORMAT_1_SUFFIX))
 
     def _own(self, name: str, what: str) -> Entry:
         entry = self.find(name)

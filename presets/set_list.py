@@ -34,7 +34,7 @@ class SetLists:
         """The presets of a set list; DuendeError that lists what there is, or names what is wrong."""
         if name not in self.names():
             raise DuendeError(f"no set list {name!r}; there are: {', '.join(self.names()) or 'none'}")
-        path = self.folder / f"{name}{SUFFIX}"
+        path = self._path(name)
         data = read_bounded(path, "set list")
         try:
             if any(line.count(b".") > MAX_DOTS for line in data.splitlines()):
@@ -54,10 +54,42 @@ class SetLists:
 
     def write(self, name: str, presets: Sequence[str]) -> Path:
         """Store a set list, in the place of one of the same name."""
-        _check(presets)
-        path = self.folder / f"{check_name(name)}{SUFFIX}"
-        write_atomically(path, msgspec.toml.encode(SetList(SET_LIST_FORMAT, list(presets))))
+        path = self._path(check_name(name))
+        write_atomically(path, _encode(presets))
         return path
+
+    def naming(self, preset: str) -> list[str]:
+        """The set lists that name a preset; those that cannot be read are passed over."""
+        return [name for name in self.names() if preset in self._readable(name)]
+
+    def renamed(self, preset: str, to: str) -> dict[Path, bytes]:
+        """What the files of the set lists that name a preset hold once it is called something else."""
+        return {
+            self._path(name): _encode([to if one == preset else one for one in self.read(name)])
+            for name in self.naming(preset)
+        }
+
+    def without(self, preset: str) -> tuple[dict[Path, bytes], list[Path]]:
+        """What the files of those set lists hold without the preset; and files of lists that nothing is left of."""
+        left = {self._path(name): [one for one in self.read(name) if one != preset] for name in self.naming(preset)}
+        return (
+            {path: _encode(presets) for path, presets in left.items() if presets},
+            [path for path, presets in left.items() if not presets],
+        )
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}{SUFFIX}"
+
+    def _readable(self, name: str) -> list[str]:
+        try:
+            return self.read(name)
+        except DuendeError:
+            return []
+
+
+def _encode(presets: Sequence[str]) -> bytes:
+    _check(presets)
+    return msgspec.toml.encode(SetList(SET_LIST_FORMAT, list(presets)))
 
 
 def _check(presets: Sequence[str]) -> None:

@@ -284,3 +284,12 @@ def test_set_lists_are_stored_and_shown(
     assert capsys.readouterr().out == "evening: tiny cello tiny\n" * 3
     assert run(monkeypatch, "setlist", "evening", "nobody") == 1
     assert "no preset 'nobody'" in capsys.readouterr().err
+    assert run(monkeypatch, "preset", "rename", "tiny", "small") == 0
+    assert capsys.readouterr().out == "tiny is called small now, in evening, too\n"
+    assert run(monkeypatch, "preset", "delete", "small") == 1
+    said = capsys.readouterr().err
+    assert "preset 'small' is in the set list evening: " in said
+    assert said.count("\n") == 1
+    assert run(monkeypatch, "preset", "delete", "small", "--force") == 0
+    assert run(monkeypatch, "setlist") == 0
+    assert capsys.readouterr().out.endswith("evening: cello\n")

@@ -228,3 +228,36 @@ def test_presets_of_format_1_are_listed_and_written_anew(library: Library) -> No
     library.save("old", entry.read(), {"m.onnx": b"model"}, force=True)
     assert library.find("old").path.name == "old.toml"
     assert sorted(path.name for path in library.own.iterdir()) == ["m.onnx", "old.toml"]
+
+
+def test_set_lists_follow_a_preset_that_is_renamed(library: Library) -> None:
+    for name in ("one", "other"):
+        library.save(name, preset(name), {"m.onnx": b"model"})
+    lists = library.set_lists
+    lists.write("evening", ["one", "other", "one"])
+    lists.write("matinee", ["other"])
+    (lists.folder / "broken.toml").write_text("broken")
+    before = (lists.folder / "matinee.toml").read_bytes()
+    library.rename("one", "two")
+    assert lists.read("evening") == ["two", "other", "two"]
+    assert (lists.folder / "matinee.toml").read_bytes() == before
+    assert (lists.folder / "broken.toml").read_text() == "broken"
+
+
+def test_a_preset_of_a_set_list_is_not_deleted_by_accident(library: Library) -> None:
+    for name in ("one", "other", "wood"):
+        library.save(name, preset(name), {"m.onnx": b"model"})
+    lists = library.set_lists
+    lists.write("evening", ["one", "other", "one"])
+    lists.write("late", ["one"])
+    with pytest.raises(DuendeError, match=r"preset 'one' is in the set lists evening, late: .* with --force"):
+        library.delete("one")
+    assert library.find("one").path.is_file()
+    assert library.delete("one", force=True) == ["one.toml", "late.toml"]
+    assert lists.names() == ["evening"]
+    assert lists.read("evening") == ["other"]
+    # Without the player's, the list names the factory's of the same name.
+    lists.write("evening", ["wood"])
+    assert library.delete("wood") == ["wood.toml"]
+    assert lists.read("evening") == ["wood"]
+    library.find("wood")

@@ -3,13 +3,15 @@
 import asyncio
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from duende import DuendeError
 from duende.engine.control.commands import session_nodes
 from duende.engine.control.namespace import Namespace
 from duende.engine.messages import Play, decode, encode
-from sessions import QuickEngine, tiny_session
+from duende.presets.format import FORMAT, Preset, SlotPreset
+from sessions import QuickEngine, tiny_library, tiny_session
 
 
 def test_a_preset_brings_its_values_and_leaves_the_rest(tmp_path: Path) -> None:
@@ -143,9 +145,6 @@ def test_a_slot_goes_into_a_branch_and_stays_there(tmp_path: Path) -> None:
         nodes["/duende/slot/2/branch"].check(["c"])
     asyncio.run(session.load_slot(1, "solo"))
     assert [slot.branch for slot in session.state.slots] == ["a", "b", ""]
-    with pytest.raises(DuendeError, match="slot 2 stands in the trunk, but between slots of a split"):
-        asyncio.run(session.move_slot(3, 2))
-    assert [slot.branch for slot in session.state.slots] == ["a", "b", ""]
     asyncio.run(session.move_slot(3, 1))
     assert [slot.branch for slot in session.state.slots] == ["", "a", "b"]
     asyncio.run(session.remove_slot(1))
@@ -254,3 +253,107 @@ def test_messages_survive_the_pipe_and_rubbish_does_not() -> None:
     for rubbish in (b"", b"\x00", b"\xc1" * 40, encode(play)[:-1], bytes(2**17)):
         with pytest.raises(DuendeError):
             decode(rubbish)
+
+
+@pytest.mark.parametrize(
+    ("branches", "number", "to", "wanted"),
+    [
+        # From the trunk into the split: it joins the slot whose place it takes.
+        (["", "a", "b", ""], 4, 3, "0- 1a 3b 2b"),
+        (["", "a", "b", ""], 1, 2, "1a 0a 2b 3-"),
+        (["a", "a", "b", ""], 4, 2, "0a 3a 1a 2b"),
+        # Only past it: it stays in the trunk.
+        (["", "a", "b", ""], 1, 3, "1a 2b 0- 3-"),
+        (["", "a", "b", ""], 4, 2, "0- 3- 1a 2b"),
+        (["", "a", "b", ""], 1, 4, "1a 2b 3- 0-"),
+        # Out of the split: it joins the trunk; within it, it stays in its branch.
+        (["", "a", "b", ""], 3, 1, "2- 0- 1a 3-"),
+        (["", "a", "b", ""], 2, 4, "0- 2b 3- 1-"),
+        (["", "a", "b", ""], 2, 3, "0- 2b 1a 3-"),
+    ],
+)
+def test_a_slot_that_is_moved_joins_its_new_neighbours_where_it_must(
+    tmp_path: Path, branches: list[str], number: int, to: int, wanted: str
+) -> None:
+    session = tiny_session(tmp_path)
+
+    async def build() -> None:
+        await session.load("solo")
+        for _ in branches[1:]:
+            await session.add_slot("solo")
+        for place, branch in enumerate(branches, start=1):
+            if branch:
+                await session.place_slot(place, branch)
+        for place in range(len(branches)):
+            session.set(f"slot/{place + 1}/amount", place / 8)
+        await session.move_slot(number, to)
+
+    asyncio.run(build())
+    found = [
+        f"{8 * session.get(f'slot/{place}/amount'):g}{slot.branch or '-'}"
+        for place, slot in enumerate(session.state.slots, start=1)
+    ]
+    assert " ".join(found) == wanted
+
+
+def test_numbers_are_saved_as_they_were_meant(tmp_path: Path) -> None:
+    """OSC's 32 bits make 0.33000001311302185 of 0.33."""
+    session = tiny_session(tmp_path)
+    asyncio.run(session.load("solo"))
+    session.set("slot/1/amount", float(np.float32(0.33)))
+    session.set("output/gain", -5.123456789012)
+    session.store_snapshot(1)
+    preset = session.save("mine").read()
+    assert preset.slots[0].values["amount"] == 0.33
+    assert preset.values["output/gain"] == -5.123456789012
+    assert preset.snapshots[1]["slot/1/amount"] == 0.33
+
+
+def test_a_chain_without_slots_can_be_saved(tmp_path: Path) -> None:
+    session = tiny_session(tmp_path)
+    with pytest.raises(DuendeError, match="nothing plays"):
+        session.save("empty")
+
+    async def empty() -> None:
+        await session.load("solo")
+        await session.remove_slot(1)
+
+    asyncio.run(empty())
+    assert session.save("empty").read().slots == []
+    assert session.names() == ["duo", "empty", "solo", "wire"]
+
+
+def test_two_files_of_one_name_are_both_saved(tmp_path: Path) -> None:
+    session = tiny_session(tmp_path)
+    other = tiny_library(tmp_path / "elsewhere")
+    file = other.own / "solo.onnx"
+    file.write_bytes((session.library.own / "duo.onnx").read_bytes())
+
+    async def build() -> None:
+        await session.load("solo")
+        own = session.library
+        session.library = other
+        other.save("solo", Preset(FORMAT, "solo", [SlotPreset("style", "solo.onnx")]), {}, force=True)
+        await session.add_slot("solo")
+        session.library = own
+
+    asyncio.run(build())
+    entry = session.save("both")
+    first, second = entry.read().slots
+    assert first.file == "solo.onnx"
+    assert entry.read_file(second) == file.read_bytes() != entry.read_file(first)
+
+
+def test_the_set_list_that_is_followed_is_that_of_the_disk(tmp_path: Path) -> None:
+    session = tiny_session(tmp_path)
+    session.library.set_lists.write("evening", ["wire", "solo", "duo"])
+
+    async def play() -> None:
+        await session.load_set_list("evening")
+        await session.load(1)
+        session.library.rename("solo", "alone")
+        assert session.names() == ["wire", "alone", "duo"]
+        await session.step(1)
+
+    asyncio.run(play())
+    assert session.state.preset == "duo"

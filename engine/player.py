@@ -8,7 +8,9 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -25,11 +27,14 @@ from .realtime import before_others, pin, yield_quickly
 from .response import Responses
 from .shared import map_state
 from .slots import make_processor, processor_for
+from .waveform import WaveformProcessor
+from .waveform_model import WaveformModel, open_waveform
 from .wire import Wire, read_setup
 
 BEAT_S = 0.05
 SWITCH_TIMEOUT_S = 3.0
 OPEN_MODELS = 32
+Kept = TypeVar("Kept")
 USUAL_RATE = 48000.0
 STOP_S = 0.3
 LOST = 4
@@ -50,6 +55,7 @@ class Player:
         self._shared = map_state(Path(setup.state))
         self._host: Host | None = None
         self._models: dict[tuple[str, int], Model] = {}
+        self._captures: dict[tuple[str, int], WaveformModel] = {}
         self._responses = Responses()
         self._told = ""
         self._troubles = dict.fromkeys(TROUBLES, 0)
@@ -100,7 +106,9 @@ class Player:
 
     def _play(self, order: Play) -> bool:
         started = time.perf_counter()
-        processors = [(slot.name, make_processor(slot, self._model, self._responses.open)) for slot in order.slots]
+        processors = [
+            (slot.name, make_processor(slot, self._model, self._responses.open, self._capture)) for slot in order.slots
+        ]
         branches = [slot.branch for slot in order.slots]
         rig = build_rig(processors, self._shared, order.page, branches)
         seamless = True
@@ -193,21 +201,19 @@ class Player:
             self._troubles[name] = count
 
     def _model(self, path: str) -> Model:
-        try:
-            key = (path, Path(path).stat().st_mtime_ns)
-        except OSError as error:
-            raise DuendeError(f"cannot read the model {Path(path).name}: {error.strerror or error}") from error
-        if key not in self._models:
-            while len(self._models) >= OPEN_MODELS:
-                del self._models[next(iter(self._models))]
-            self._models[key] = open_model(path, self._setup.provider)
-        return self._models[key]
+        return _kept(self._models, path, lambda: open_model(path, self._setup.provider))
+
+    def _capture(self, path: str) -> WaveformModel:
+        return _kept(self._captures, path, lambda: open_waveform(path, trusted=True))
 
     def _open_ahead(self, slot: SlotPlan) -> None:
         """Do once what a slot's first chain would have to wait for."""
         if slot.kind == "style":
             model = self._model(slot.path)
             self._warm(model.spec.name, processor_for(model), model.spec.sample_rate)
+        elif slot.kind == "capture":
+            capture = self._capture(slot.path)
+            self._warm(slot.name, WaveformProcessor(capture), capture.spec.sample_rate)
         elif slot.kind == "cabinet":
             self._responses.open(slot.path, self._rate(USUAL_RATE))
 
@@ -219,6 +225,19 @@ class Player:
     def _rate(self, usual: float) -> float:
         """The device's rate in Hz, the one asked for while none is open, or else the usual one."""
         return self._host.device.sample_rate if self._host is not None else self._setup.rate or usual
+
+
+def _kept(kept: dict[tuple[str, int], Kept], path: str, make: Callable[[], Kept]) -> Kept:
+    """What was made of a file, anew where the file has changed; the newest OPEN_MODELS are kept."""
+    try:
+        key = (path, Path(path).stat().st_mtime_ns)
+    except OSError as error:
+        raise DuendeError(f"cannot read the model {Path(path).name}: {error.strerror or error}") from error
+    if key not in kept:
+        while len(kept) >= OPEN_MODELS:
+            del kept[next(iter(kept))]
+        kept[key] = make()
+    return kept[key]
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from .response import Responses
 from .shared import SharedState
 from .slots import make_processor, processor_for
 from .telemetry import Telemetry
+from .waveform_model import open_waveform
 
 
 @dataclass
@@ -56,6 +57,12 @@ def build_rig(
     return Rig(shared, bank, telemetry, Chain(bank, telemetry, processors, branches), [])
 
 
+def processors_for(plans: Sequence[SlotPlan], provider: str = "cpu") -> list[tuple[str, Processor]]:
+    """What plays slots, by their names; their files are checked as they are opened."""
+    open_model = functools.partial(_open_model, provider=provider)
+    return [(plan.name, make_processor(plan, open_model, Responses().open, open_waveform)) for plan in plans]
+
+
 def load_rig(entry: Entry, provider: str = "cpu", values: Mapping[str, float] | None = None) -> Rig:
     """Open a preset's models and set its values, then those given by parameter name."""
     preset = entry.read()
@@ -69,9 +76,7 @@ def load_rig(entry: Entry, provider: str = "cpu", values: Mapping[str, float] | 
             notices += model.notices
             processors.append((model.spec.name, processor_for(model)))
         else:
-            plan = SlotPlan(slot.effect or slot.file, str(path or ""), slot.kind)
-            open_model = functools.partial(_open_model, provider=provider)
-            processors.append((plan.name, make_processor(plan, open_model, Responses().open)))
+            processors += processors_for([SlotPlan(slot.effect or slot.file, str(path or ""), slot.kind)], provider)
     rig = build_rig(processors, branches=[slot.branch for slot in preset.slots])
     rig.notices = notices
     try:

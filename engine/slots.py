@@ -16,14 +16,23 @@ from .spec import Control
 from .spectral import SpectralProcessor
 from .styles import StyleControls
 from .texture import TextureProcessor
+from .waveform import WaveformProcessor
+from .waveform_model import WaveformModel
 
-KINDS = ("style", "cabinet", "fx")
+KINDS = ("style", "capture", "cabinet", "fx")
 
 
-def slot_controls(kind: str, name: str, styles: Sequence[str]) -> Sequence[Control]:
-    """The controls of a slot, known without its processor. name: of the effect; styles: of the model."""
+def slot_controls(
+    kind: str, name: str, styles: Sequence[str] = (), controls: Sequence[Control] = ()
+) -> Sequence[Control]:
+    """The controls of a slot, known without its processor.
+
+    name: of the effect; styles: of the model; controls: of the capture, as its file says (`capture_controls`).
+    """
     if kind == "style":
         return StyleControls(styles).controls
+    if kind == "capture":
+        return controls
     if kind == "cabinet":
         return cabinet.CONTROLS
     if kind == "fx":
@@ -32,14 +41,20 @@ def slot_controls(kind: str, name: str, styles: Sequence[str]) -> Sequence[Contr
 
 
 def make_processor(
-    plan: SlotPlan, open_model: Callable[[str], Model], open_response: Callable[[str, float], Response]
+    plan: SlotPlan,
+    open_model: Callable[[str], Model],
+    open_response: Callable[[str, float], Response],
+    open_capture: Callable[[str], WaveformModel],
 ) -> Processor:
     """What plays a slot, not yet prepared; DuendeError where its file or kind does not do.
 
-    open_model: gives the model of a path; open_response: the response of a path, empty: built in, at a sample rate.
+    open_model: gives the model of a path; open_response: the response of a path, empty: built in, at a sample rate;
+    open_capture: the waveform model of a path.
     """
     if plan.kind == "style":
         return processor_for(open_model(plan.path))
+    if plan.kind == "capture":
+        return WaveformProcessor(open_capture(plan.path))
     if plan.kind == "cabinet":
         if not plan.path and plan.name != BUILT_IN:
             raise DuendeError(f"{plan.name}: no cabinet of that name is built in, only {BUILT_IN}")

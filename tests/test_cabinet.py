@@ -470,14 +470,14 @@ def test_a_slot_of_kind_cabinet_plays(tmp_path: Path, rng: np.random.Generator) 
         raise AssertionError(path)
 
     for plan in (SlotPlan("4x12", "", "cabinet"), SlotPlan("a", str(path), "cabinet")):
-        processor = make_processor(plan, no_model, responses.open)  # type: ignore[arg-type]
+        processor = make_processor(plan, no_model, responses.open, no_model)  # type: ignore[arg-type]
         processor.prepare(StreamSpec(RATE, 1, 64))
         out = np.zeros((64, 1), dtype=np.float32)
         processor.process(impulse(64)[:, None], out)
         taps = responses.open(plan.path, RATE).taps
         assert np.abs(out[:, 0] - taps[0, :64]).max() <= 1e-6
     with pytest.raises(DuendeError, match="2x12: no cabinet of that name is built in, only 4x12"):
-        make_processor(SlotPlan("2x12", "", "cabinet"), no_model, responses.open)  # type: ignore[arg-type]
+        make_processor(SlotPlan("2x12", "", "cabinet"), no_model, responses.open, no_model)  # type: ignore[arg-type]
 
 
 def test_a_session_adds_cabinets_by_name(tmp_path: Path, rng: np.random.Generator) -> None:

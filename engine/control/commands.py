@@ -130,7 +130,14 @@ def _slots(session: Session) -> list[Node]:
     async def add(values: Values) -> Values:
         return _heard(session, await session.add_slot(str(values[0])))
 
-    nodes = [Node(f"{PREFIX}/slot/add", "s", "append a slot: fx:NAME, cabinet:NAME or a preset (its first)", write=add)]
+    nodes = [
+        Node(
+            f"{PREFIX}/slot/add",
+            "s",
+            "append a slot: fx:NAME, capture:NAME, cabinet:NAME or a preset (its first)",
+            write=add,
+        )
+    ]
     for number, slot in enumerate(session.state.slots, start=1):
         base = f"{PREFIX}/slot/{number}"
         nodes += [

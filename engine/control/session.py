@@ -17,7 +17,7 @@ import numpy as np
 from ... import DuendeError
 from ...presets.cabinets import Cabinets
 from ...presets.captures import Captures
-from ...presets.format import FORMAT, SNAPSHOTS, TEMPO_BPM, Preset, SlotPreset, hash_of, write_atomically
+from ...presets.format import FORMAT, MODELS, SNAPSHOTS, TEMPO_BPM, Preset, SlotPreset, write_atomically
 from ...presets.library import Entry, Library, check_name
 from ..messages import Done, Play, Played, Preload, SlotPlan
 from ..model import load_model
@@ -25,7 +25,10 @@ from ..params import GLOBALS, Parameter, ParameterTable, control_parameter
 from ..response import Responses
 from ..shared import PAGES, SharedState
 from ..slots import slot_controls
+from ..spec import Control
 from ..split import layout
+from ..waveform_model import open_waveform
+from ..waveform_spec import waveform_controls
 from .history import History, Moved
 
 GLIDE_STEP_S = 0.01
@@ -41,13 +44,17 @@ class EngineLink(Protocol):
 
 
 class SlotState(msgspec.Struct):
-    """A slot that plays: its name, its file (none for effects), the styles that a model mixes, its kind and branch."""
+    """A slot that plays: its name, its file (none for effects), the styles that a model mixes, its kind and branch.
+
+    controls: of a capture, as its file says.
+    """
 
     name: str
     path: str
     styles: list[str]
     kind: str = "style"
     branch: str = ""
+    controls: list[Control] = []
 
 
 class ShowState(msgspec.Struct):
@@ -107,6 +114,7 @@ class Session:
         self._moved: dict[str, float] | None = None
         self._glide: asyncio.Task[None] | None = None
         self._models: dict[tuple[str, int], list[str]] = {}
+        self._controls: dict[tuple[str, int], list[Control]] = {}
         self._responses = Responses()
         if self.memory is None or not self._remember():
             for place, row in enumerate(GLOBALS):
@@ -182,10 +190,8 @@ class Session:
     # -- presets -------------------------------------------------------------------------------------------------
 
     def names(self) -> list[str]:
-        """The presets in order: of the set list while one is loaded, as its file is now, else of the library."""
+        """The presets in order: of the set list while one is loaded, else of the library."""
         if self.state.set_list:
-            with contextlib.suppress(DuendeError):
-                self.state.listed = self.library.set_lists.read(self.state.set_list)
             return list(self.state.listed)
         return [entry.name for entry in self.library.entries()]
 
@@ -221,8 +227,7 @@ class Session:
         if not names:
             raise DuendeError("there are no presets")
         here = self.state.place
-        # What plays may have been renamed: then the place says where in the set list.
-        if not 0 <= here < len(names) or (names[here] != self.state.preset and self.state.preset in names):
+        if not 0 <= here < len(names) or names[here] != self.state.preset:
             here = names.index(self.state.preset) if self.state.preset in names else -by
         return await self.load((here + by) % len(names))
 
@@ -255,29 +260,28 @@ class Session:
     def save(self, name: str) -> Entry:
         """Store what plays, as it is now, under a name in the player's library; replaces one of his own."""
         check_name(name)
-        if not (self.state.slots or self.state.preset):
+        if not self.state.slots:
             raise DuendeError("preset/save: nothing plays")
         models: dict[str, bytes] = {}
         slots = []
         for number, slot in enumerate(self.state.slots, start=1):
-            file = _keep_file(models, Path(slot.path)) if slot.path else ""
+            file = Path(slot.path).name if slot.path else ""
+            if file:
+                models[file] = _read(Path(slot.path))
             controls = {
-                row.name.removeprefix(f"slot/{number}/"): _short(self.get(row.name))
+                row.name.removeprefix(f"slot/{number}/"): self.get(row.name)
                 for row in self.table.rows()
                 if row.name.startswith(f"slot/{number}/")
             }
             bypass, mix = controls.pop("bypass"), controls.pop("mix")
             effect = "" if file else slot.name
             slots.append(SlotPreset(slot.kind, file, bool(bypass), mix, controls, effect=effect, branch=slot.branch))
-        plain = {row.name: _short(self.get(row.name)) for row in GLOBALS if row.name not in ("bypass", "mute")}
+        plain = {row.name: self.get(row.name) for row in GLOBALS if row.name not in ("bypass", "mute")}
         kept = self._description(name)
         preset = Preset(FORMAT, name, slots, plain, kept.tags, kept.description, kept.author)
         tempo_matters = kept.tempo is not None or any(row.name.endswith("/tempo") for row in self.table.rows())
-        preset.tempo = _short(self.state.tempo) if tempo_matters else None
-        preset.snapshots = {
-            place: {name: _short(value) for name, value in values.items()}
-            for place, values in self.state.snapshots.items()
-        }
+        preset.tempo = self.state.tempo if tempo_matters else None
+        preset.snapshots = {place: dict(values) for place, values in self.state.snapshots.items()}
         entry = self.library.save(name, preset, models, force=True)
         self.state.preset = name
         self._keep()
@@ -296,7 +300,7 @@ class Session:
     # -- slots ---------------------------------------------------------------------------------------------------
 
     async def add_slot(self, source: str) -> Played:
-        """Append a slot to the chain: KIND:NAME ("fx:delay", "cabinet:4x12"), or a preset, for its first slot."""
+        """Append a slot to the chain: KIND:NAME ("fx:delay", "capture:twin"), or a preset, for its first slot."""
         return await self._rebuild([*range(len(self.state.slots)), source])
 
     async def load_slot(self, number: int, source: str) -> Played:
@@ -312,20 +316,11 @@ class Session:
         return await self._rebuild(list(range(len(branches))), branches)
 
     async def move_slot(self, number: int, to: int) -> Played:
-        """Move slot number (from 1) to another place.
-
-        It stays in its branch or in the trunk, unless that would cut the split in two: then it joins the slot whose
-        place it takes.
-        """
-        order = list(range(len(self.state.slots)))
+        """Move slot number (from 1) to another place."""
+        order: list[int | str] = list(range(len(self.state.slots)))
         place, goal = self._place(number), self._place(to)
         order.insert(goal, order.pop(place))
-        branches = [self.state.slots[one].branch for one in order]
-        try:
-            layout(branches)
-        except DuendeError:
-            branches[goal] = self.state.slots[goal].branch
-        return await self._rebuild(order, branches)
+        return await self._rebuild(order)
 
     async def remove_slot(self, number: int) -> Played:
         """Take slot number (from 1) out of the chain."""
@@ -410,7 +405,7 @@ class Session:
             # No preset's name holds a colon. What does not exist is refused here, before the engine hears of it.
             if kind == "capture":
                 return SlotState(name, str(self.captures.find(name)), [], kind), {}
-            controls = slot_controls(kind, name, [])
+            controls = slot_controls(kind, name)
             file = self.cabinets.find(name) if kind == "cabinet" else None
             follows = any(control.name == "tempo" for control in controls)
             values = {"tempo": self.state.tempo} if follows else {}
@@ -532,13 +527,18 @@ class Session:
         """The slot with name and styles of its model, which is checked in this process so that the engine need not."""
         if slot.kind == "cabinet":
             await asyncio.to_thread(self._responses.open, slot.path, CHECK_HZ)
-        if slot.kind != "style":
+        if slot.kind not in MODELS:
             return slot
         path, file = slot.path, Path(slot.path)
         try:
             key = (path, file.stat().st_mtime_ns)
         except OSError as error:
             raise DuendeError(f"cannot read the model {file.name}: {error.strerror or error}") from error
+        if slot.kind == "capture":
+            if key not in self._controls:
+                checked = await asyncio.to_thread(open_waveform, file)
+                self._controls[key] = waveform_controls(checked.spec)
+            return msgspec.structs.replace(slot, controls=self._controls[key])
         if key not in self._models:
             model = await asyncio.to_thread(load_model, file)
             self._models[key] = [model.spec.name, *model.spec.styles]
@@ -573,7 +573,7 @@ def _table(slots: Sequence[SlotState]) -> ParameterTable:
     """Rows of the chain that these slots make."""
     table = ParameterTable()
     for place, slot in enumerate(slots):
-        controls = slot_controls(slot.kind, slot.name, slot.styles)
+        controls = slot_controls(slot.kind, slot.name, slot.styles, slot.controls)
         table.set_slot(place, [control_parameter(place + 1, slot.name, control) for control in controls])
     return table
 
@@ -605,22 +605,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DuendeError(f"cannot read {path.name}: {error.strerror or error}") from error
-
-
-def _keep_file(files: dict[str, bytes], path: Path) -> str:
-    """Put a slot's file with those to be stored, and the name under which it is: not that of another one's bytes."""
-    data, name = _read(path), path.name
-    if files.setdefault(name, data) != data:
-        name = f"{path.stem[:180]}-{hash_of(data)[:12]}{path.suffix}"
-        files[name] = data
-    return name
-
-
-def _short(value: float) -> float:
-    """A number that came over OSC as 0.33000001311302185 as the 0.33 that was meant: the same in 32 bits."""
-    with np.errstate(over="ignore"):
-        single = np.float32(value)
-    return float(str(single)) if float(single) == value else value
 
 
 def _snapshot(number: int) -> int:

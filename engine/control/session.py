@@ -17,7 +17,7 @@ import numpy as np
 from ... import DuendeError
 from ...presets.cabinets import Cabinets
 from ...presets.captures import Captures
-from ...presets.format import FORMAT, MODELS, SNAPSHOTS, TEMPO_BPM, Preset, SlotPreset, write_atomically
+from ...presets.format import FORMAT, MODELS, SNAPSHOTS, TEMPO_BPM, Preset, SlotPreset, hash_of, write_atomically
 from ...presets.library import Entry, Library, check_name
 from ..messages import Done, Play, Played, Preload, SlotPlan
 from ..model import load_model
@@ -190,8 +190,10 @@ class Session:
     # -- presets -------------------------------------------------------------------------------------------------
 
     def names(self) -> list[str]:
-        """The presets in order: of the set list while one is loaded, else of the library."""
+        """The presets in order: of the set list while one is loaded, as its file is now, else of the library."""
         if self.state.set_list:
+            with contextlib.suppress(DuendeError):
+                self.state.listed = self.library.set_lists.read(self.state.set_list)
             return list(self.state.listed)
         return [entry.name for entry in self.library.entries()]
 
@@ -227,7 +229,8 @@ class Session:
         if not names:
             raise DuendeError("there are no presets")
         here = self.state.place
-        if not 0 <= here < len(names) or names[here] != self.state.preset:
+        # What plays may have been renamed: then the place says where in the set list.
+        if not 0 <= here < len(names) or (names[here] != self.state.preset and self.state.preset in names):
             here = names.index(self.state.preset) if self.state.preset in names else -by
         return await self.load((here + by) % len(names))
 
@@ -260,28 +263,29 @@ class Session:
     def save(self, name: str) -> Entry:
         """Store what plays, as it is now, under a name in the player's library; replaces one of his own."""
         check_name(name)
-        if not self.state.slots:
+        if not (self.state.slots or self.state.preset):
             raise DuendeError("preset/save: nothing plays")
         models: dict[str, bytes] = {}
         slots = []
         for number, slot in enumerate(self.state.slots, start=1):
-            file = Path(slot.path).name if slot.path else ""
-            if file:
-                models[file] = _read(Path(slot.path))
+            file = _keep_file(models, Path(slot.path)) if slot.path else ""
             controls = {
-                row.name.removeprefix(f"slot/{number}/"): self.get(row.name)
+                row.name.removeprefix(f"slot/{number}/"): _short(self.get(row.name))
                 for row in self.table.rows()
                 if row.name.startswith(f"slot/{number}/")
             }
             bypass, mix = controls.pop("bypass"), controls.pop("mix")
             effect = "" if file else slot.name
             slots.append(SlotPreset(slot.kind, file, bool(bypass), mix, controls, effect=effect, branch=slot.branch))
-        plain = {row.name: self.get(row.name) for row in GLOBALS if row.name not in ("bypass", "mute")}
+        plain = {row.name: _short(self.get(row.name)) for row in GLOBALS if row.name not in ("bypass", "mute")}
         kept = self._description(name)
         preset = Preset(FORMAT, name, slots, plain, kept.tags, kept.description, kept.author)
         tempo_matters = kept.tempo is not None or any(row.name.endswith("/tempo") for row in self.table.rows())
-        preset.tempo = self.state.tempo if tempo_matters else None
-        preset.snapshots = {place: dict(values) for place, values in self.state.snapshots.items()}
+        preset.tempo = _short(self.state.tempo) if tempo_matters else None
+        preset.snapshots = {
+            place: {name: _short(value) for name, value in values.items()}
+            for place, values in self.state.snapshots.items()
+        }
         entry = self.library.save(name, preset, models, force=True)
         self.state.preset = name
         self._keep()
@@ -316,11 +320,20 @@ class Session:
         return await self._rebuild(list(range(len(branches))), branches)
 
     async def move_slot(self, number: int, to: int) -> Played:
-        """Move slot number (from 1) to another place."""
-        order: list[int | str] = list(range(len(self.state.slots)))
+        """Move slot number (from 1) to another place.
+
+        It stays in its branch or in the trunk, unless that would cut the split in two: then it joins the slot whose
+        place it takes.
+        """
+        order = list(range(len(self.state.slots)))
         place, goal = self._place(number), self._place(to)
         order.insert(goal, order.pop(place))
-        return await self._rebuild(order)
+        branches = [self.state.slots[one].branch for one in order]
+        try:
+            layout(branches)
+        except DuendeError:
+            branches[goal] = self.state.slots[goal].branch
+        return await self._rebuild(order, branches)
 
     async def remove_slot(self, number: int) -> Played:
         """Take slot number (from 1) out of the chain."""
@@ -605,6 +618,22 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DuendeError(f"cannot read {path.name}: {error.strerror or error}") from error
+
+
+def _keep_file(files: dict[str, bytes], path: Path) -> str:
+    """Put a slot's file with those to be stored, and the name under which it is: not that of another one's bytes."""
+    data, name = _read(path), path.name
+    if files.setdefault(name, data) != data:
+        name = f"{path.stem[:180]}-{hash_of(data)[:12]}{path.suffix}"
+        files[name] = data
+    return name
+
+
+def _short(value: float) -> float:
+    """A number that came over OSC as 0.33000001311302185 as the 0.33 that was meant: the same in 32 bits."""
+    with np.errstate(over="ignore"):
+        single = np.float32(value)
+    return float(str(single)) if float(single) == value else value
 
 
 def _snapshot(number: int) -> int:

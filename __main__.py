@@ -527,6 +527,89 @@ def forge(
     out.print(f"{name} is ready ({forged.seconds:.0f} s): duende live --preset {name}", soft_wrap=True)
 
 
+@app.command("capture")
+def capture_command(
+    dry: Annotated[Path | None, typer.Argument(metavar="DRY", help="What was played into the amplifier.")] = None,
+    wet: Annotated[Path | None, typer.Argument(metavar="WET", help="What came out of it, of the same take.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the new capture.")] = None,
+    signal_to: Annotated[
+        Path | None, typer.Option("--signal", metavar="OUT.wav", help="Only write the test signal to play.")
+    ] = None,
+    seconds: Annotated[int | None, typer.Option(help="Length of the test signal, 30 to 600; else 180.")] = None,
+    size: Annotated[
+        str, typer.Option(help="standard, lite, feather or nano (less load, less exact), or lstm.")
+    ] = "standard",
+    minutes: Annotated[float, typer.Option(help="Train so long.")] = 9.0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Train so many steps, however long.")] = None,
+    threads: Annotated[int, typer.Option(min=1, max=2, help="Cores to train on; the result is the same.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 1,
+    output: Annotated[Path | None, typer.Option(help="Folder for NAME.nam; without it WET's.")] = None,
+    author: Annotated[str, typer.Option(help="Who made it.")] = "",
+    licence: Annotated[str, typer.Option(help="What others may use it under, as CC-BY-4.0.")] = "",
+    gear_type: Annotated[str, typer.Option(help="amp, pedal, pedal_amp, amp_cab, amp_pedal_cab, preamp, studio.")] = "",
+    gear_make: Annotated[str, typer.Option(help="Its maker.")] = "",
+    gear_model: Annotated[str, typer.Option(help="Its model.")] = "",
+    tone: Annotated[str, typer.Option(help="clean, overdrive, crunch, hi_gain or fuzz.")] = "",
+    input_dbu: Annotated[float | None, typer.Option(help="dBu of a sine at full scale into the amplifier.")] = None,
+    output_dbu: Annotated[float | None, typer.Option(help="dBu of a sine that records at full scale.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a capture of the same name.")] = False,
+    regardless: Annotated[bool, typer.Option("--regardless", help="Go on in spite of what the checks found.")] = False,
+) -> None:
+    """Make a capture of your own amplifier (needs the extra `train`). Ctrl-C keeps the best so far."""
+    if signal_to is not None:
+        from .export.capture.signal import SECONDS, write_signal
+
+        plan = write_signal(signal_to, SECONDS if seconds is None else seconds)
+        out.print(
+            f"wrote {signal_to}: {plan.seconds} s, 48 kHz, 24 bit; play it into the amplifier, record what comes out",
+            soft_wrap=True,
+        )
+        return
+    if dry is None or wet is None or name is None:
+        raise DuendeError("give DRY.wav WET.wav --name NAME, or --signal OUT.wav for what to play")
+    try:
+        from .export.capture.capture import CaptureRequest, capture
+        from .export.capture.nam_file import About
+        from .export.capture.train import Progress as Step
+        from .export.capture.train import TrainConfig
+    except ImportError as error:
+        raise DuendeError(f"capturing needs {error.name}: pip install 'duende[train]'") from error
+    from .presets.captures import Captures
+
+    request = CaptureRequest(
+        dry,
+        wet,
+        About(name, author, licence, gear_type, gear_make, gear_model, tone, input_dbu, output_dbu),
+        TrainConfig(size, 60.0 * minutes, steps, seed, threads=threads),
+        output,
+        force,
+        regardless,
+    )
+    with _progress("capturing") as bar:
+        task = bar.add_task("starting", total=1.0)
+
+        def tell(step: Step) -> None:
+            words = f"training, step {step.step}" + (f", ESR {step.error:.4f}" if step.error < 10.0 else "")
+            bar.update(task, completed=step.share, description=words)
+
+        done = capture(
+            request,
+            Captures(),
+            report=tell,
+            say=lambda text: bar.update(task, description=text),
+            note=lambda text: _notices([text]),
+        )
+    aligned = done.alignment
+    out.print(
+        f"latency {aligned.latency_samples:.2f} samples"
+        f", drift {aligned.drift_ppm:+.1f} ppm; {done.trained.steps} steps in {done.trained.seconds:.0f} s",
+        soft_wrap=True,
+    )
+    out.print(f"ESR {done.trained.error:.4f}: {done.verdict}", soft_wrap=True)
+    out.print(f"wrote {done.path}", markup=False, soft_wrap=True)
+    out.print(f"{name} is in the library ({done.seconds:.0f} s in all): duende captures show {name}", soft_wrap=True)
+
+
 @app.command()
 def evaluate(
     preset: Annotated[str, typer.Argument(help="Preset by name; `duende presets` lists them.")],

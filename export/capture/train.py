@@ -44,7 +44,7 @@ class TrainConfig:
     steps: int | None = None
     seed: int = 1
     rate: float | None = None
-    spectral: float = 2e-3
+    spectral: float = 3e-4
     threads: int = 2
 
 

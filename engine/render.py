@@ -26,7 +26,7 @@ SUBTYPES = {".wav": "PCM_24", ".flac": "PCM_24", ".aif": "PCM_24", ".aiff": "PCM
 
 @dataclass(frozen=True)
 class RenderReport:
-    """What a rendering did: frames and channels out, rate, seconds of audio and of work, latency taken away, notices."""
+    """What a rendering did: frames and channels out, rate, seconds of audio and work, latency taken away, notices."""
 
     frames: int
     channels: int
@@ -37,12 +37,17 @@ class RenderReport:
     notices: list[str]
 
 
-def render_array(rig: Rig, samples: Float32, sample_rate: float, block: int = BLOCK) -> Float32:
-    """Render samples [n] or [n, channels]; returns [n + tail] or [n + tail, channels], aligned with the input."""
+def render_array(
+    rig: Rig, samples: Float32, sample_rate: float, block: int = BLOCK, outputs: int | None = None
+) -> Float32:
+    """Render samples [n] or [n, channels]; returns [n + tail] or [n + tail, channels], aligned with the input.
+
+    outputs: as for `Chain.prepare`; what comes back has the channels that differ.
+    """
     frames = samples[:, None] if samples.ndim == 1 else samples
-    rig.chain.prepare(sample_rate, block, block, frames.shape[1])
+    rig.chain.prepare(sample_rate, block, block, frames.shape[1], outputs)
     source = (frames[start : start + block] for start in range(0, len(frames), block))
-    played = np.concatenate([frames[:0], *_run(rig, source, block)])
+    played = np.concatenate(list(_run(rig, source, block)) or [frames[:0]])
     return played[:, 0] if samples.ndim == 1 else played
 
 

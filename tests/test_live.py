@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import soundfile
 
 from duende.engine.preset import load_rig
 from duende.engine.render import render_array
@@ -45,7 +46,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A library with `wire`, which has no slot, and `style`, a tiny model without noise."""
+    """A library: `wire` has no slot, `style` a tiny model without noise, `sides` that and a cabinet with two sides."""
     own = tmp_path / "home"
     library = Library(own / "presets", own / "none")
     levels = tuple(MIXED[index] for index in (0, 2, 3, 4))
@@ -54,23 +55,29 @@ def home(tmp_path: Path) -> Path:
     library.save("wire", Preset(FORMAT, "wire", []), {})
     style = Preset(FORMAT, "style", [SlotPreset("style", "style.onnx")])
     library.save("style", style, {"style.onnx": model.path.read_bytes()})
+    taps = np.zeros((200, 2))
+    taps[0, 0], taps[30, 1] = 1.0, 0.6
+    soundfile.write(tmp_path / "two.wav", taps, RATE, subtype="FLOAT")
+    slots = [SlotPreset("style", "style.onnx"), SlotPreset("cabinet", "two.wav")]
+    files = {"style.onnx": model.path.read_bytes(), "two.wav": (tmp_path / "two.wav").read_bytes()}
+    library.save("sides", Preset(FORMAT, "sides", slots), files)
     return own
 
 
 class Player:
-    """A JACK client that plays samples into a port and records another, noting xruns."""
+    """A JACK client that plays samples [n, inputs] into as many ports and records two others, noting xruns."""
 
     def __init__(self, samples: Float32, lead: int) -> None:
         import jack
 
-        self._samples = np.concatenate([np.zeros(lead, dtype=np.float32), samples])
-        self.recorded = np.zeros(len(self._samples) + RATE, dtype=np.float32)
+        self._samples = np.concatenate([np.zeros((lead, samples.shape[1]), dtype=np.float32), samples])
+        self.recorded = np.zeros((len(self._samples) + RATE, 2), dtype=np.float32)
         self.xruns = 0
         self._at = 0
         self.done = threading.Event()
         self.client = jack.Client("player", no_start_server=True)
-        self.source = self.client.outports.register("out")
-        self.sink = self.client.inports.register("in")
+        self.sources = [self.client.outports.register(f"out{side}") for side in range(samples.shape[1])]
+        self.sinks = [self.client.inports.register(f"in{side}") for side in range(2)]
         self.client.set_process_callback(self._process)
         self.client.set_xrun_callback(self._xrun)
 
@@ -78,21 +85,26 @@ class Player:
         self.xruns += 1
 
     def _process(self, frames: int) -> None:
-        out, at = self.source.get_array(), self._at
+        at = self._at
         part = self._samples[at : at + frames]
-        out.fill(0.0)
-        out[: len(part)] = part
-        heard = self.sink.get_array()[: max(0, len(self.recorded) - at)]
-        self.recorded[at : at + len(heard)] = heard
+        for side, source in enumerate(self.sources):
+            out = source.get_array()
+            out.fill(0.0)
+            out[: len(part)] = part[:, side]
+        for side, sink in enumerate(self.sinks):
+            heard = sink.get_array()[: max(0, len(self.recorded) - at)]
+            self.recorded[at : at + len(heard), side] = heard
         self._at = at + frames
         if self._at >= len(self.recorded):
             self.done.set()
 
 
 def play(server: Server, home: Path, preset: str, samples: Float32) -> tuple[Float32, str, int]:
-    """What `duende live` makes of samples, its last words, and how many xruns the server told of."""
+    """What `duende live` makes of samples [n, inputs], its last words, and how many xruns the server told of."""
     environment = server.environment | {"DUENDE_HOME": str(home)}
+    channels = "wide" if samples.shape[1] == 1 else "stereo"
     command = [sys.executable, "-m", "duende", "live", "--preset", preset, "--block", str(PERIOD)]
+    command += ["--channels", channels]
     program = subprocess.Popen(
         [*command, "--input", "system", "--output", "system"],
         env=environment,
@@ -129,10 +141,14 @@ def _connect(client: "object", player: Player) -> None:
         assert time.monotonic() < until, "PortAudio's ports did not appear"
         time.sleep(0.05)
     outputs = client.get_ports("PortAudio.*", is_audio=True, is_output=True)
-    for source in client.get_all_connections(inputs[0]):
-        client.disconnect(source, inputs[0])
-    client.connect(player.source, inputs[0])
-    client.connect(outputs[0], player.sink)
+    for port in inputs:
+        for source in client.get_all_connections(port):
+            client.disconnect(source, port)
+    assert len(inputs) == len(player.sources)
+    for ours, theirs in zip(player.sources, inputs, strict=True):
+        client.connect(ours, theirs)
+    for theirs, ours in zip(outputs, player.sinks, strict=True):
+        client.connect(theirs, ours)
 
 
 def shift(recorded: Float32, wanted: Float32) -> int:
@@ -155,14 +171,14 @@ def plucks(seconds: float) -> Float32:
 
 
 def heard(server: Server, home: Path, preset: str, samples: Float32, wanted: Float32, error: float) -> int:
-    """By how many samples live playing is late behind `wanted`, once it equals it.
+    """By how many samples live playing is late behind `wanted` [n, 2], once it equals it.
 
     The machine may need several attempts; one that differs must have flagged an xrun.
     """
     told = []
     for _ in range(ATTEMPTS):
         recorded, words, xruns = play(server, home, preset, samples)
-        late = shift(recorded, wanted)
+        late = shift(recorded[:, 0], wanted[:, 0])
         worst = float(np.abs(recorded[late : late + len(wanted)] - wanted).max())
         if worst <= error:
             return late
@@ -172,14 +188,24 @@ def heard(server: Server, home: Path, preset: str, samples: Float32, wanted: Flo
 
 
 def test_live_equals_render_and_is_as_late_as_it_says(server: Server, home: Path) -> None:
-    samples = plucks(2.0)
+    samples = plucks(2.0)[:, None]
     rig = load_rig(Library(home / "presets", home / "none").find("style"))
     wanted = render_array(rig, samples, RATE)[: len(samples)]
     rig.chain.prepare(RATE, PERIOD, PERIOD)
     promised = rig.chain.latency.samples
-    wire = heard(server, home, "wire", samples, samples, error=1e-6)
-    style = heard(server, home, "style", samples, wanted, error=1e-5)
+    wire = heard(server, home, "wire", samples, np.repeat(samples, 2, axis=1), error=1e-6)
+    style = heard(server, home, "style", samples, np.repeat(wanted, 2, axis=1), error=1e-5)
     assert style - wire == promised == 128
+
+
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_stereo_equals_render(inputs: int, server: Server, home: Path) -> None:
+    one = plucks(2.0)
+    samples = np.stack([one, 0.5 * np.roll(one, 4000)], axis=1)[:, :inputs]
+    rig = load_rig(Library(home / "presets", home / "none").find("sides"))
+    wanted = render_array(rig, samples, RATE, outputs=2)[: len(samples)]
+    assert np.abs(wanted[:, 0] - wanted[:, 1]).max() > 0.05
+    heard(server, home, "sides", samples, wanted, error=1e-5)
 
 
 def test_a_device_that_is_not_there_is_one_line(server: Server, home: Path) -> None:

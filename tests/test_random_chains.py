@@ -125,6 +125,31 @@ def test_any_block_size_gives_the_offline_samples(row: list[Place], block: int, 
 
 
 @few
+@given(chains("gain", "delay", "steps", "spring"), blocks, st.data())
+def test_mono_is_both_sides_of_stereo(row: list[Place], block: int, data: st.DataObject) -> None:
+    """One input to two outputs, and the same on two inputs, are what one input to one output is."""
+    mono, wide, stereo = (make_rig(row).chain for _ in range(3))
+    for place in range(1, len(row) + 1):
+        mix, bypass = data.draw(st.sampled_from([0.0, 0.5, 1.0])), data.draw(st.booleans())
+        for chain in (mono, wide, stereo):
+            chain.bank.set(f"slot/{place}/mix", mix)
+            chain.bank.set(f"slot/{place}/bypass", float(bypass))
+    samples = noise(np.random.default_rng(3), 4000, level_dbfs=-40.0)
+    mono.prepare(RATE, block, block)
+    wide.prepare(RATE, block, block, 1, 2)
+    stereo.prepare(RATE, block, block, 2)
+    wanted = run(mono, samples, block)
+    for chain, source in ((wide, samples[:, None]), (stereo, np.repeat(samples[:, None], 2, axis=1))):
+        out = np.zeros((len(samples), 2), dtype=np.float32)
+        for start in range(0, len(samples), block):
+            part = source[start : start + block]
+            chain.process(part, out[start : start + len(part)])
+        assert chain.latency == mono.latency
+        assert np.array_equal(out[:, 0], wanted)
+        assert np.array_equal(out[:, 1], wanted)
+
+
+@few
 @given(chains("gain", "delay", "steps", "spring"), st.sampled_from([64, 480]), st.data())
 def test_no_change_of_a_value_clicks(row: list[Place], block: int, data: st.DataObject) -> None:
     names = ["bypass", "mix", "split/balance"]

@@ -176,7 +176,7 @@ class _About:
 
 def _version(field: Field) -> None:
     """DuendeError for a version of the format that is not read; any patch of a known minor is."""
-    found = re.match(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,6}))?(?![\d.])", field.text() if field.present else "")
+    found = re.fullmatch(r"(\d{1,4})\.(\d{1,4})(?:\D.{0,40})?", field.text() if field.present else "")
     if found is None:
         raise field.wrong('a text such as "0.5.4" is wanted')
     version = (int(found[1]), int(found[2]))

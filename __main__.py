@@ -29,6 +29,7 @@ err = Console(stderr=True, highlight=False)
 PresetOption = Annotated[str, typer.Option("--preset", "-p", help="Preset by name; `duende presets` lists them.")]
 ProviderOption = Annotated[str, typer.Option(help="cpu, cuda or tensorrt; falls back to the CPU.")]
 DEFAULT_PRESET = "cello"
+PIPE_WIDTH = 1000
 Word = TypeVar("Word", bound=str)
 
 
@@ -278,6 +279,135 @@ def cabinet_remove(name: Annotated[str, typer.Argument(help="Name of the cabinet
 
     Cabinets().remove(name)
     out.print(f"removed {name}")
+
+
+@app.command("import")
+def import_captures(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE|DIR", help="A capture (.nam, AIDA-X, RTNeural, Proteus), or a folder: all that lie below it."
+        ),
+    ],
+    name: Annotated[str | None, typer.Option(help="Its name in your library; without it the file's.")] = None,
+    licence: Annotated[str | None, typer.Option(help="What it may be used under, as CC-BY-4.0.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace captures of the same name.")] = False,
+) -> None:
+    """Bring captures of amps and pedals into your library; each is checked before it is stored."""
+    from .export.captures.install import Failed, Imported, import_capture, import_folder, is_capture_folder
+    from .presets.captures import Captures
+
+    if not source.is_dir() or is_capture_folder(source):
+        done = import_capture(source, Captures(), name=name, licence=licence, force=force)
+        out.print(done.line(), soft_wrap=True, markup=False)
+        out.print(f"play it: duende ctl slot/add capture:{done.capture.name}", soft_wrap=True)
+        return
+    if name is not None:
+        raise DuendeError(f"--name {name}: a folder holds many captures: each is called as its file is")
+    with _progress("importing") as bar:
+        task = bar.add_task("importing", total=1.0)
+
+        def tell(outcome: "Imported | Failed", share: float) -> None:
+            bar.update(task, completed=share)
+            (err if isinstance(outcome, Failed) else out).print(outcome.line(), soft_wrap=True, markup=False)
+
+        outcomes = import_folder(source, Captures(), licence=licence, force=force, tell=tell)
+    failed = sum(isinstance(one, Failed) for one in outcomes)
+    known = sum(isinstance(one, Imported) and one.known for one in outcomes)
+    out.print(f"{len(outcomes) - failed - known} imported, {known} were there already, {failed} failed")
+    if failed:
+        raise DuendeError(f"{source.name}: {failed} of {len(outcomes)} captures could not be imported")
+
+
+captures_app = typer.Typer(no_args_is_help=True, help="Captures of amps and pedals: list, show, compare, remove.")
+app.add_typer(captures_app, name="captures")
+CaptureArgument = Annotated[str, typer.Argument(help="Capture by name; `duende captures list` lists them.")]
+
+
+@captures_app.command("list")
+def captures_list(
+    tag: Annotated[
+        list[str] | None, typer.Option(help="Only those with this tag, as hi_gain or gear_make=Fender; repeatable.")
+    ] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List your captures: network, rate, loudness, gain, gear, tone, knobs, licence, size."""
+    from .export.captures.described import describe
+    from .presets.captures import Captures
+
+    found, broken = [], []
+    for name, path in Captures().entries().items():
+        try:
+            found.append(describe(name, path))
+        except DuendeError as error:
+            broken.append(str(error))
+    found = [one for one in found if one.has_tags(tag or [])]
+    _notices(broken)
+    if json_output:
+        out.print_json(json.dumps([one.as_json() for one in found]))
+        return
+    table = Table("name", *(heading for heading, _ in (found[0].columns() if found else [])), box=None)
+    for one in found:
+        table.add_row(one.name, *(escape(text) for _, text in one.columns()))
+    # A pipe has no width to keep to.
+    (out if out.is_terminal else Console(highlight=False, width=PIPE_WIDTH)).print(table)
+
+
+@captures_app.command("show")
+def captures_show(
+    name: CaptureArgument, json_output: Annotated[bool, typer.Option("--json", help="As JSON.")] = False
+) -> None:
+    """Show all that a capture says of itself, and its controls."""
+    from .export.captures.described import describe
+    from .presets.captures import Captures
+
+    found = describe(name, Captures().find(name))
+    if json_output:
+        out.print_json(json.dumps(found.as_json()))
+        return
+    out.print(_table(name, ("what", "value"), [(escape(key), escape(text)) for key, text in found.lines()]))
+
+
+@captures_app.command("remove")
+def captures_remove(name: CaptureArgument) -> None:
+    """Delete one of your captures; presets that play it keep files of their own."""
+    from .presets.captures import Captures
+
+    Captures().remove(name)
+    out.print(f"removed {name}")
+
+
+@captures_app.command("audition")
+def captures_audition(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A plain recording of your guitar, of 1 s and more.")],
+    names: Annotated[list[str], typer.Argument(help="Captures by name, 1 to 9.")],
+    target: Annotated[Path, typer.Option("--output", "-o", help="Page to write: FILE.html.")],
+    cabinet_name: Annotated[
+        str | None, typer.Option("--cabinet", help="A cabinet to play behind each; `duende cabinet list` lists them.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="How much of the recording, from its beginning; 1 to 60.")] = 20.0,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file of the same name.")] = False,
+) -> None:
+    """Play a recording through several captures, as loud each time, into one page to switch between them."""
+    from .export.captures.audition import play_takes
+    from .export.captures.audition_page import check_page, write_audition
+    from .export.captures.described import describe
+    from .presets.cabinets import Cabinets
+    from .presets.captures import Captures
+
+    check_page(target, force=force)
+    library = Captures()
+    files = {name: library.find(name) for name in names}
+    described = {name: describe(name, path) for name, path in files.items()}
+    behind = None if cabinet_name is None else (cabinet_name, Cabinets().find(cabinet_name))
+    with _progress("playing") as bar:
+        task = bar.add_task("playing", total=1.0)
+        takes = play_takes(source, files, behind, seconds, lambda share: bar.update(task, completed=share))
+    title = f"{source.name} through {len(files)} captures" + (f" and {cabinet_name}" if cabinet_name else "")
+    write_audition(target, title, takes, described)
+    for take in takes:
+        out.print(f"{take.name}: {take.lufs:.1f} LUFS as played, {take.gain_db:+.1f} dB in the page", soft_wrap=True)
+    out.print(f"wrote {target}", soft_wrap=True)
 
 
 preset_app = typer.Typer(no_args_is_help=True, help="Show, store, rename, remove, pack and install presets.")

@@ -96,8 +96,11 @@ class _Converter:
         period, cycle = source // common, target // common
         self._taps = taps = 2 * half + 1
         # Target sample m hears up to source sample floor(m period / cycle), or, late, what lies half beyond its place.
-        count = cycle + most_out + 1
-        places = (np.arange(count) - late) * period
+        # The one after the last may stand before the newest source sample, and so have a number below 0.
+        self._early = early = max(0, math.ceil(cycle / period) - 1)
+        count = cycle + most_out + 1 + early
+        numbers = np.arange(count) - early
+        places = (numbers - late) * period
         whole = places // cycle
         offsets = np.arange(taps) - (taps - 1)
         newest = whole + (half if late else 0)
@@ -105,7 +108,7 @@ class _Converter:
         distance = centre[:, None] - (newest[:, None] + offsets)
         self._kernel = _kernel(distance, half + 1.0, 0.5 * min(1.0, target / source)).astype(np.float32)
         self._first = (newest[:, None] + offsets).astype(np.int64)
-        reach = int(taps + most_in + (np.arange(count) * period // cycle - newest).max())
+        reach = int(taps + most_in + (numbers * period // cycle - newest).max())
         self._reach = reach
         self._history = History(channels, reach, most_in)
         self._most_in = most_in
@@ -120,7 +123,7 @@ class _Converter:
         count = out.shape[1]
         if not count:
             return
-        reach = self._reach
+        reach, first = self._reach, first + self._early
         index, windows, kernel = self._index[:count], self._windows[:count], self._kernel[first : first + count]
         # Place in the history's last `reach` samples.
         np.add(self._first[first : first + count], reach - 1 - newest, out=index)

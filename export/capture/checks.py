@@ -31,6 +31,7 @@ _LEADING_SAMPLES, _LEADING_WITHOUT_BLIPS = 2.5, 48.0
 _DRIFT_SAMPLES, _DRIFT_WITHOUT_PHRASE = 0.5, 8.0
 _EXPANDED = 1.35
 _DROPOUT_S = 0.05
+_RESTING = 1e-3
 
 
 @dataclass(frozen=True)
@@ -198,12 +199,17 @@ def clipped_runs(samples: Float32) -> int:
 
 
 def noise_floor(take: Take, plan: Layout | None) -> float:
-    """RMS of wet where nothing is played: in the signal's silence, else in the quietest half second; without offset."""
+    """RMS of wet, without its offset, where nothing is played; 0 where there is always playing.
+
+    In the signal's silence, else in the quietest half second of those in which dry is 60 dB below its level.
+    """
     if plan is not None:
         return float(take.wet[plan.silence.start + take.sample_rate // 4 : plan.silence.stop].std())
     size = take.sample_rate // 2
-    frames = take.wet[: len(take.wet) // size * size].reshape(-1, size)
-    return float(frames.std(axis=1).min()) if len(frames) else 0.0
+    count = len(take.wet) // size
+    dry, wet = (x[: count * size].reshape(count, size).std(axis=1) for x in (take.dry, take.wet))
+    resting = wet[dry < _RESTING * _rms(take.dry)]
+    return float(resting.min()) if len(resting) else 0.0
 
 
 def replicate_error(take: Take, plan: Layout | None) -> float | None:
@@ -221,7 +227,7 @@ def dropouts(take: Take) -> int:
     size = round(_DROPOUT_S * take.sample_rate)
     count = len(take.wet) // size
     dry, wet = (np.abs(x[: count * size]).reshape(count, size).max(axis=1) for x in (take.dry, take.wet))
-    gone = (wet < 1e-6 * max(1e-3, float(wet.max()))) & (dry > 0.05 * dry.max())
+    gone = (wet < 1e-6 * max(1e-3, float(wet.max()))) & (dry > 0.02 * dry.max())
     _, gaps = scipy.ndimage.label(gone)
     return int(gaps)
 

@@ -152,6 +152,34 @@ def test_the_level_moves_without_clicks(block: int, levels: tuple[float, float])
     assert loud[1] - loud[0] == pytest.approx(levels[1] - levels[0], abs=0.01)
 
 
+@pytest.mark.parametrize("block", [64, 480, 8192])
+@pytest.mark.parametrize(
+    ("name", "edges"),
+    [
+        ("low-cut", (20.0, 1000.0)),
+        ("low-cut", (300.0, 20.0)),
+        ("high-cut", (20000.0, 1000.0)),
+        ("high-cut", (1000.0, 9e3)),
+    ],
+)
+def test_cuts_move_without_clicks(block: int, name: str, edges: tuple[float, float]) -> None:
+    chain = make_chain(built_in_response(RATE), block=block, most=block)
+    samples = tone(100.0, 5 * 16384, level_dbfs=-9.0)
+    plain = run(chain, samples, block)
+    chain.bank.set(f"slot/1/{name}", edges[0])
+    chain.reset()
+    before = run(chain, samples[: 2 * 16384], block)
+    chain.bank.set(f"slot/1/{name}", edges[1])
+    got = np.concatenate([before, run(chain, samples[2 * 16384 :], block)])
+    assert above_5_khz(got, 2 * 16384) <= -60.0
+    for part, edge in ((slice(2 * 16384 - 4800, 2 * 16384), edges[0]), (slice(-4800, None), edges[1])):
+        off = edge == (20.0 if name == "low-cut" else 20000.0)
+        sections = signal.butter(2, edge, "highpass" if name == "low-cut" else "lowpass", fs=RATE, output="sos")
+        gain = 1.0 if off else float(np.abs(signal.sosfreqz(sections, [100.0], fs=RATE)[1][0]))
+        loud = np.sqrt(np.mean(np.square([got[part], plain[part]], dtype=np.float64), axis=1))
+        assert loud[0] / loud[1] == pytest.approx(gain, rel=2e-3)
+
+
 def test_the_level_is_right_from_the_first_sample(rng: np.random.Generator) -> None:
     found, samples = response(rng, 300), noise(rng, 1000, level_dbfs=-20.0)
     chain = make_chain(found)
@@ -198,6 +226,8 @@ def test_playing_asks_for_no_array(channels: int, rng: np.random.Generator) -> N
 
     def call() -> None:
         cabinet.values[0] = -cabinet.values[0] or 6.0
+        cabinet.values[1] = 500.0 if cabinet.values[1] == 20.0 else 20.0
+        cabinet.values[2] = 5000.0 if cabinet.values[2] == 20000.0 else 20000.0
         cabinet.process(block, out)
 
     # As the chain does.

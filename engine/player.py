@@ -131,7 +131,12 @@ class Player:
                 seamless,
                 time.perf_counter() - started,
                 [notice for slot in order.slots if slot.kind == "style" for notice in self._model(slot.path).notices]
-                + [notice for _, one in processors if isinstance(one, Cabinet) for notice in one.notices],
+                + [
+                    notice
+                    for _, one in processors
+                    if isinstance(one, Cabinet | WaveformProcessor)
+                    for notice in one.notices
+                ],
                 branches,
             )
         )

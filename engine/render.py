@@ -80,6 +80,7 @@ def render_file(
         blocks = _read_blocks(file, source, columns, rate, progress)
         frames = _write(target, rate, subtype, chain.width, _run(rig, blocks, BLOCK))
         seconds = file.frames / file.samplerate
+    notices += [notice for slot in chain.slots for notice in getattr(slot.processor, "notices", ())]
     if rig.telemetry.count("faults"):
         notices.append(f"{rig.telemetry.count('faults')} faults inside a slot were replaced by the plain input")
     elapsed = time.perf_counter() - started

@@ -45,6 +45,7 @@ class WaveformProcessor:
         self.values: Float32 = np.array([control.default for control in self._controls], dtype=np.float32)
         self._places = {control.name: place for place, control in enumerate(self._controls)}
         self.latency_samples = 0
+        self.notices: tuple[str, ...] = ()
         self.memory_samples = self.tail_samples = model.spec.receptive_field_samples
         self._spec: StreamSpec | None = None
 
@@ -64,6 +65,7 @@ class WaveformProcessor:
         self._bridge = bridge
         self._most = most = self._largest if bridge is None else bridge.most
         self.latency_samples = 0 if bridge is None else bridge.latency_samples
+        self.notices = () if bridge is None else (self._resampled(spec.sample_rate),)
         field = about.receptive_field_samples
         self.memory_samples = math.ceil(field * spec.sample_rate / about.sample_rate) + 2 * self.latency_samples
         self.tail_samples = self.memory_samples
@@ -123,6 +125,13 @@ class WaveformProcessor:
             mine.adopt(theirs)
         self._input.adopt(predecessor._input)
         self._output.adopt(predecessor._output)
+
+    def _resampled(self, rate: float) -> str:
+        about, late = self.model.spec, self.latency_samples
+        return (
+            f"{about.name}: made at {about.sample_rate / 1000:g} kHz, played at {rate / 1000:g} kHz: it is resampled, "
+            f"{late} samples ({1000.0 * late / rate:.2f} ms) late"
+        )
 
     # -- audio thread ------------------------------------------------------------------------------------------------
 

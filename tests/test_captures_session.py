@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from captures import tiny_captures
 from duende import DuendeError
@@ -14,7 +15,7 @@ from duende.engine.control.session import Session
 from duende.engine.messages import Play, Preload, SlotPlan
 from duende.engine.preset import build_rig, load_rig, processors_for
 from duende.engine.processor import StreamSpec
-from duende.engine.render import render_array
+from duende.engine.render import render_array, render_file
 from duende.engine.slots import make_processor
 from duende.engine.waveform_model import open_waveform
 from duende.presets.captures import Captures
@@ -209,3 +210,15 @@ def test_presets_with_captures_are_rendered(tmp_path: Path, rng: np.random.Gener
     assert np.abs(wanted).max() > 0.05
     with pytest.raises(DuendeError, match=r"drive = 2 is out of range: 0 to 1"):
         load_rig(entry, values={"slot/2/drive": 2.0})
+
+
+def test_rendering_says_what_is_resampled(tmp_path: Path, rng: np.random.Generator) -> None:
+    captures = tiny_captures(tmp_path)
+    soundfile.write(tmp_path / "in.wav", 0.3 * noise(rng, 4800), 48000)
+    rig = build_rig(processors_for([SlotPlan(name, str(path), "capture") for name, path in captures.entries().items()]))
+    report = render_file(rig, tmp_path / "in.wav", tmp_path / "out.wav")
+    late = rig.chain.latency.slots[2][1]
+    assert report.latency_samples == late
+    assert report.notices == [
+        f"knobby: made at 44.1 kHz, played at 48 kHz: it is resampled, {late} samples ({late / 48:.2f} ms) late"
+    ]

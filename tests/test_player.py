@@ -9,7 +9,19 @@ import numpy as np
 import pytest
 import soundfile
 
-from duende.engine.messages import EngineSetup, Lost, Message, Opened, Play, Played, Refused, SlotPlan
+from captures import tiny_captures
+from duende.engine.messages import (
+    Done,
+    EngineSetup,
+    Lost,
+    Message,
+    Opened,
+    Play,
+    Played,
+    Preload,
+    Refused,
+    SlotPlan,
+)
 from duende.engine.params import GLOBALS
 from duende.engine.player import Player
 from duende.engine.shared import map_state
@@ -85,3 +97,34 @@ def test_a_device_that_cannot_be_had_is_lost(tmp_path: Path, wire: DeskWire) -> 
     player = _player(tmp_path, wire, silent=False, source="no device has this name")
     assert not player._carry_out(Play(1, 0, []))
     assert isinstance(wire.sent.get_nowait(), Lost)
+
+
+def test_captures_are_opened_beforehand_and_say_what_is_resampled(
+    player: Player, wire: DeskWire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captures = tiny_captures(tmp_path)
+    plans = [SlotPlan(name, str(captures.find(name)), "capture") for name in ("knobby", "half")]
+    assert player._carry_out(Preload(1, plans))
+    assert isinstance(wire.sent.get_nowait(), Done)
+    opened = [player._capture(plan.path) for plan in plans]
+
+    def never(*arguments: object, **more: object) -> None:
+        raise AssertionError("opened again")
+
+    monkeypatch.setattr("duende.engine.player.open_waveform", never)
+    assert player._carry_out(Play(2, 0, plans))
+    assert isinstance(wire.sent.get_nowait(), Opened)
+    played = wire.sent.get_nowait()
+    assert isinstance(played, Played)
+    assert [player._capture(plan.path) for plan in plans] == opened
+    assert played.latency[0] > 0 == played.latency[1]
+    assert len(played.notices) == 1
+    assert f"{played.latency[0]} samples" in played.notices[0]
+    monkeypatch.undo()
+    # A file that is gone is refused; what plays goes on.
+    gone = SlotPlan("gone", str(tmp_path / "gone.onnx"), "capture")
+    for order in (Preload(3, [gone]), Play(4, 1, [gone])):
+        assert player._carry_out(order)
+        refused = wire.sent.get_nowait()
+        assert isinstance(refused, Refused)
+        assert "gone.onnx" in refused.text

@@ -22,7 +22,7 @@ Float32 = npt.NDArray[np.float32]
 GLIDE_S = 0.004
 FADE_S = 0.03
 LARGEST = 512
-CATCH_UP = 512
+CATCH_UP = 128
 LOUDEST = 1e3
 
 
@@ -77,15 +77,13 @@ class WaveformProcessor:
         device, own = GLIDE_S * spec.sample_rate, GLIDE_S * about.sample_rate
         self._input, self._output = Glide(device, self._largest), Glide(device, self._largest)
         self._turns = [Glide(own, most) for _ in about.knobs]
-        self._streams = [
-            self.model.start(variant, channels, max(most, CATCH_UP)) for variant in range(len(about.variants))
-        ]
+        self._streams = [self.model.start(variant, channels, most) for variant in range(len(about.variants))]
         self._fade_length = max(1, round(FADE_S * about.sample_rate))
         self._fade = raised_cosine(self._fade_length, most)
         # What a variant that comes in must have heard; there is nothing to come in where there is only one.
         self._heard = History(channels, field, most) if len(self._streams) > 1 else None
-        self._catch = np.zeros((channels, CATCH_UP), dtype=np.float32)
-        self._catch_knobs = np.zeros((channels, len(about.knobs), CATCH_UP), dtype=np.float32)
+        self._catch = np.zeros((channels, most), dtype=np.float32)
+        self._catch_knobs = np.zeros((channels, len(about.knobs), most), dtype=np.float32)
         self.reset()
 
     def process(self, block: Float32, out: Float32) -> None:
@@ -183,10 +181,11 @@ class WaveformProcessor:
                 self._catch_knobs[:, place].fill(turn.value)
         stream = self._streams[self._incoming]
         if self._behind > 0:
-            due = min(self._behind + count, CATCH_UP + 2 * count)
+            # Each block takes a bite larger than what arrives.
             self._behind += count
+            due = min(self._behind, count + max(CATCH_UP, 2 * count))
             while due > 0:
-                bite = min(due, CATCH_UP, self._most)
+                bite = min(due, self._most)
                 catch = self._catch[:, :bite]
                 catch[:] = history.last(bite, skip=self._behind - bite)
                 stream.process(catch, self._catch_knobs[:, :, :bite], self._other[:, :bite])

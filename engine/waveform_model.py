@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnx
 
 from .. import DuendeError
+from .blocked import BlockedPlan, BlockedStream, can_be_blocked
 from .graph_check import (
     check_graph,
     check_state,
@@ -54,6 +55,9 @@ RESERVED_KNOBS = frozenset(
 GOLDEN_SNR_DB = 90.0
 LARGEST = 1024
 SMALL = 64
+BLOCKS = (64, 128, 256, 512)
+SHORTEST_BLOCK = 32
+BLOCK_SNR_DB = 80.0
 COMMON = (80, 96, 128, 160, 192, 220, 221, 240, 256, 320, 384, 441, 480, 512, 640, 720, 768, 882, 960)
 
 
@@ -84,9 +88,9 @@ class WaveformModel:
     def __init__(self, path: Path, spec: WaveformSpec, graph: onnx.ModelProto) -> None:
         self.path, self.spec = path, spec
         self._remembered: dict[Hashable, Any] = {}
-        self._sessions = [
-            make_session(part_of(graph, variant).SerializeToString(), path.name) for variant in spec.variants
-        ]
+        parts = [part_of(graph, variant) for variant in spec.variants]
+        self._sessions = [make_session(part.SerializeToString(), path.name) for part in parts]
+        self._constants = [_constants(part) for part in parts]
 
     def remember(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
         """What depends on the file alone, and on what key names: made once, shared, not to be changed."""
@@ -97,13 +101,46 @@ class WaveformModel:
     def start(self, variant: int, channels: int, max_block: int) -> "WaveformStream":
         """A stream of [channels] signals through a variant, from its initial states."""
         spec = self.spec.variants[variant]
-        stream = WaveformStream(self._sessions[variant], spec, channels, len(self.spec.knobs), max_block)
+        lengths = {length for length in (*BLOCKS, max_block) if SHORTEST_BLOCK <= length <= min(max_block, LARGEST)}
+        plans = [self._plan(variant, length) for length in sorted(lengths)]
+        found = [plan for plan in plans if plan is not None]
+        stream = WaveformStream(self._sessions[variant], spec, channels, len(self.spec.knobs), max_block, found)
         try:
             self.remember(("warm", variant, channels, stream.sizes[-1]), functools.partial(_warm, stream))
         except Exception as error:
             raise DuendeError(f"{self.path.name}: the graph cannot be run: {first_line(error)}") from error
         stream.reset()
         return stream
+
+    def _plan(self, variant: int, length: int) -> BlockedPlan | None:
+        """A quicker way through a variant for blocks of one length; None where there is none on this machine."""
+        layout = self.spec.variants[variant].layout
+        if layout is None or not can_be_blocked(layout):
+            return None
+
+        def make() -> BlockedPlan | None:
+            try:
+                plan = BlockedPlan(layout, self._constants[variant], length, self.path.name)
+                return plan if self._agrees(variant, plan) else None
+            except Exception:  # noqa: BLE001 - the runtime's own layout is not to be had everywhere
+                return None
+
+        return self.remember(("plan", variant, length), make)
+
+    def _agrees(self, variant: int, plan: BlockedPlan) -> bool:
+        """Whether a plan answers as the file's graph does, over as many blocks as its histories take to come round."""
+        spec, length = self.spec.variants[variant], plan.length
+        states = {state.name: initial[0] for state, initial in zip(spec.states, initial_states(spec, 1), strict=True)}
+        stream = BlockedStream(plan)
+        count = length * min(2 * stream.rounds + 1, 2 + 8192 // length)
+        audio = 0.3 * np.random.default_rng(1).standard_normal(count).astype(np.float32)
+        feeds = {"audio": audio[None, None]} | {name: value[None] for name, value in states.items()}
+        wanted = np.asarray(self._sessions[variant].run([spec.output], feeds)[0][0, 0])
+        stream.load(states)
+        answer = np.empty_like(wanted)
+        for at in range(0, count, length):
+            stream.process(audio[at : at + length], answer[at : at + length])
+        return snr_db(wanted, answer) >= BLOCK_SNR_DB
 
     def check_golden(self) -> None:
         """Answer the golden pair with each variant; DuendeError if the installation or the file is not sound."""
@@ -137,10 +174,19 @@ class WaveformModel:
 class WaveformStream:
     """One stream through one variant: buffers bound once, states carried between two sets that take turns.
 
-    sizes: numbers of samples that are run at once, rising; any other is made up of them.
+    sizes: numbers of samples that are run at once, rising; any other is made up of them. What plans there are take
+    blocks of their length, and of several times that; the states go over where lengths change.
     """
 
-    def __init__(self, session: Any, variant: WaveformVariant, channels: int, knobs: int, max_block: int) -> None:
+    def __init__(
+        self,
+        session: Any,
+        variant: WaveformVariant,
+        channels: int,
+        knobs: int,
+        max_block: int,
+        plans: Sequence[BlockedPlan] = (),
+    ) -> None:
         self._session, self._options = session, run_options()
         wrap = runtime().OrtValue.ortvalue_from_numpy
         self._initial = initial_states(variant, channels)
@@ -173,10 +219,39 @@ class WaveformStream:
         for size in self.sizes:
             self._fits[size:] = [size] * (largest + 1 - size)
         self._turn = 0
+        self._blocked = {plan.length: [BlockedStream(plan) for _ in range(channels)] for plan in plans}
+        self._lengths = [
+            max((length for length in self._blocked if count and count % length == 0), default=0)
+            for count in range(largest + 1)
+        ]
+        names = [state.name for state in variant.states]
+        self._named = [
+            [dict(zip(names, (state[channel] for state in turn), strict=True)) for channel in range(channels)]
+            for turn in self._states
+        ]
+        # Block length of the plan that holds the states; 0: they are in self._states.
+        self._length = 0
+
+    @property
+    def lengths(self) -> list[int]:
+        """Block lengths that have a plan."""
+        return sorted(self._blocked)
 
     def process(self, audio: Float32, knobs: Float32, out: Float32) -> None:
         """audio [channels, n] and knobs [channels, knobs, n] to out [channels, n]; any n, no allocation."""
         count, done, largest = audio.shape[1], 0, self.sizes[-1]
+        length = self._lengths[count] if count <= largest else 0
+        if length != self._length:
+            self._settle()
+        if length:
+            if not self._length:
+                for stream, states in zip(self._blocked[length], self._named[self._turn], strict=True):
+                    stream.load(states)
+                self._length = length
+            for channel, stream in enumerate(self._blocked[length]):
+                for at in range(0, count, length):
+                    stream.process(audio[channel, at : at + length], out[channel, at : at + length])
+            return
         while done < count:
             size = self._fits[min(largest, count - done)]
             heard, turned, said, bindings = self._parts[size]
@@ -189,14 +264,24 @@ class WaveformStream:
             np.copyto(out[:, done:end], said)
             done = end
 
+    def _settle(self) -> None:
+        """Take the states back from the plan that holds them."""
+        if self._length:
+            for stream, states in zip(self._blocked[self._length], self._named[self._turn], strict=True):
+                stream.save(states)
+            self._length = 0
+
     def reset(self) -> None:
         """Back to how silence leaves the states."""
+        self._length = 0
         for turn in self._states:
             for array, initial in zip(turn, self._initial, strict=True):
                 np.copyto(array, initial)
 
     def adopt(self, other: "WaveformStream") -> None:
         """Take over the states of another stream through the same variant and as many channels."""
+        other._settle()
+        self._length = 0
         for array, there in zip(self._states[self._turn], other._states[other._turn], strict=True):
             np.copyto(array, there)
 
@@ -244,11 +329,21 @@ def part_of(graph: onnx.ModelProto, variant: WaveformVariant) -> onnx.ModelProto
     return part
 
 
+def _constants(part: onnx.ModelProto) -> dict[str, Float32]:
+    """What a plan is made from: the float32 constants of a graph by name."""
+    wanted = onnx.TensorProto.FLOAT
+    found = (tensor for tensor in part.graph.initializer if tensor.data_type == wanted)
+    return {tensor.name: np.asarray(onnx.numpy_helper.to_array(tensor), dtype=np.float32) for tensor in found}
+
+
 def _warm(stream: WaveformStream) -> None:
     """Run every bound size, the largest first, so that no first run falls into the music."""
     for size in reversed(stream.sizes):
-        heard, turned, said, _ = stream._parts[size]
-        stream.process(heard, turned, said)
+        heard, turned, said, bindings = stream._parts[size]
+        for binding in bindings:
+            stream._session.run_with_iobinding(binding, stream._options)
+        if stream._lengths[size]:
+            stream.process(heard, turned, said)
 
 
 def _check_convolutions(graph: onnx.ModelProto, name: str) -> None:

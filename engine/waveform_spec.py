@@ -20,17 +20,54 @@ class WaveformState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     initial: Tensor
 
 
+class WaveformLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A layer of a plain WaveNet: act(conv(stream and condition)), whose output moves the stream.
+
+    Constants of the graph: `prefix`conv [channels, channels + 1, taps], the condition last; `prefix`conv_bias;
+    `prefix`out [channels or more, channels, 1] and `prefix`out_bias. state: of the convolution, "" where taps is 1.
+    """
+
+    prefix: str
+    taps: int
+    dilation: int
+    state: str = ""
+
+
+class WaveformArray(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An array of a plain WaveNet. Constants: `prefix`rechannel, `prefix`head and, where it has one, `prefix`head_bias.
+
+    activation: "tanh", "relu", "leaky_relu" (with slope) or "sigmoid". head_channels: that the head gives;
+    head_state: of its convolution, "" where it has 1 tap.
+    """
+
+    prefix: str
+    channels: int
+    activation: str
+    slope: float
+    head_channels: int
+    head_state: str
+    layers: list[WaveformLayer]
+
+
+class WaveformLayout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a graph is, so that a quicker one can be made from its constants."""
+
+    arrays: list[WaveformArray]
+
+
 class WaveformVariant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One width of a capture: the one for a quality below `maximum`; the last is also the one for 1.
 
     output: name of its graph output [channels, 1, samples]. receptive_field_samples: how many samples of input, the
     newest included, an answer depends on; of a recurrent network, after how many it has forgotten all but a little.
+    layout: of a plain WaveNet.
     """
 
     maximum: float
     output: str
     receptive_field_samples: int
     states: list[WaveformState]
+    layout: WaveformLayout | None = None
 
 
 class WaveformGolden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -19,7 +20,10 @@ from ...engine.spec import FORMAT, METADATA_KEY, OPSET, Control, Tensor
 from ...engine.waveform_model import RESERVED_KNOBS, part_of
 from ...engine.waveform_spec import (
     KIND,
+    WaveformArray,
     WaveformGolden,
+    WaveformLayer,
+    WaveformLayout,
     WaveformProvenance,
     WaveformSpec,
     WaveformState,
@@ -58,6 +62,7 @@ class _Graph(Builder):
         self._count = 0
         self.prefix = ""
         self.states: list[tuple[str, list[int], Float32]] = []
+        self.arrays: list[WaveformArray] = []
 
     def fresh(self, hint: str) -> str:
         """A name that no other node or constant has."""
@@ -82,13 +87,22 @@ class _Graph(Builder):
         self.states.append((name, list(shape), np.broadcast_to(np.asarray(initial, dtype=np.float32), shape).copy()))
         return name
 
+    def newest_state(self, conv: Conv) -> str:
+        """The state of a convolution that was written last, if it has one."""
+        return self.states[-1][0] if conv.taps > 1 else ""
+
     def leave(self, state: str, source: str, kind: str = "", *inputs: str) -> None:
         """The next value of a state: what node `kind` makes of source."""
         output = f"{state}_next"
         self.nodes.append(helper.make_node(kind, [source, *inputs], [output], f"n_{output}"))
 
-    def conv(self, x: str, weight: Float32, bias: Float32 | None, dilation: int = 1, groups: int = 1) -> str:
-        """A causal convolution [outputs, inputs / groups, taps] of a signal, its past in a state of its own."""
+    def conv(
+        self, x: str, weight: Float32, bias: Float32 | None, dilation: int = 1, groups: int = 1, name: str = ""
+    ) -> str:
+        """A causal convolution [outputs, inputs / groups, taps] of a signal, its past in a state of its own.
+
+        name: of the constant that holds the weight; `name`_bias of the bias.
+        """
         taps, width = weight.shape[2], weight.shape[1] * groups
         past = (taps - 1) * dilation
         if past:
@@ -96,11 +110,15 @@ class _Graph(Builder):
             x = self.op("Concat", [state, x], axis=2)
             bounds = [self.value([bound], np.int64) for bound in (-past, np.iinfo(np.int64).max, 2)]
             self.leave(state, x, "Slice", *bounds)
-        inputs = [x, self.value(weight)] + ([] if bias is None else [self.value(bias)])
+        if name:
+            inputs = [x, self.constant(name, weight)]
+            inputs += [] if bias is None else [self.constant(f"{name}_bias", bias)]
+        else:
+            inputs = [x, self.value(weight)] + ([] if bias is None else [self.value(bias)])
         return self.op("Conv", inputs, dilations=[dilation], group=groups, kernel_shape=[taps])
 
-    def convolve(self, x: str, conv: Conv) -> str:
-        return self.conv(x, conv.weight, conv.bias, conv.dilation, conv.groups)
+    def convolve(self, x: str, conv: Conv, name: str = "") -> str:
+        return self.conv(x, conv.weight, conv.bias, conv.dilation, conv.groups, name)
 
     def scale(self, x: str, factor: float) -> str:
         return x if factor == 1.0 else self.op("Mul", [x, self.value(np.float32(factor))])
@@ -117,17 +135,18 @@ def convert(capture: Capture) -> bytes:
     with the capture, or answers with what is no number.
     """
     graph = _Graph()
-    built = [_variant(graph, place, variant, capture) for place, variant in enumerate(capture.variants)]
+    built = [(*_variant(graph, place, variant, capture), variant) for place, variant in enumerate(capture.variants)]
     if capture.self_test is not None:
         _self_test(capture)
-    model = _model(graph, [state for states, _ in built for state in states], len(built), len(capture.knobs))
+    model = _model(graph, [state for states, _, _ in built for state in states], len(built), len(capture.knobs))
     knobs = _knobs(capture)
     audio = golden_audio()
     held = np.array([knob.default for knob in knobs], dtype=np.float32)
     variants, answers = [], []
     loudness = capture.loudness_db
-    for place, (states, variant) in enumerate(built):
-        bare = WaveformVariant(variant.maximum, f"output{place}", _field(variant.network, capture), [])
+    for place, (states, layout, variant) in enumerate(built):
+        field = _field(variant.network, capture)
+        bare = WaveformVariant(variant.maximum, f"output{place}", field, [], layout)
         named = [WaveformState(name, shape, Tensor.pack(initial)) for name, shape, initial in states]
         session = make_session(
             part_of(model, _with(bare, named)).SerializeToString(), capture.source.file or capture.name
@@ -182,9 +201,9 @@ def golden_audio() -> Float32:
 
 def _variant(
     graph: _Graph, place: int, variant: Variant, capture: Capture
-) -> tuple[list[tuple[str, list[int], Float32]], Variant]:
-    """Write one variant; returns its states before the prewarming."""
-    graph.prefix, graph.states = f"v{place}/", []
+) -> tuple[list[tuple[str, list[int], Float32]], WaveformLayout | None]:
+    """Write one variant; returns its states before the prewarming, and its layout if it is a plain WaveNet."""
+    graph.prefix, graph.states, graph.arrays = f"v{place}/", [], []
     network = variant.network
     source = "audio"
     if capture.knobs:
@@ -192,7 +211,8 @@ def _variant(
     out = _network(graph, network, source)
     # A graph output has one name, whatever made it.
     graph.nodes.append(helper.make_node("Sum", [out], [f"output{place}"], f"n_output{place}"))
-    return graph.states, variant
+    plain = isinstance(network, WaveNet) and len(graph.arrays) == len(network.arrays) and not network.post
+    return graph.states, WaveformLayout(graph.arrays) if plain else None
 
 
 def _model(
@@ -247,7 +267,7 @@ def _is_recurrent(network: Network) -> bool:
 
 
 def _with(variant: WaveformVariant, states: list[WaveformState]) -> WaveformVariant:
-    return WaveformVariant(variant.maximum, variant.output, variant.receptive_field_samples, states)
+    return msgspec.structs.replace(variant, states=states)
 
 
 def _run(
@@ -449,39 +469,72 @@ def _scaled(conv: Conv, factor: float) -> Conv:
 
 def _array(graph: _Graph, array: WaveNetArray, y: str, sums: str, condition: str, width: int) -> tuple[str, str]:
     """One array; returns the residual stream and the output of its head."""
+    if not all(_is_plain(layer) for layer in array.layers):
+        return _conditioned_array(graph, array, y, sums, condition)
     channels = array.rechannel.outputs
-    carries = all(_is_plain(layer) for layer in array.layers)
-    stream = graph.convolve(y, array.rechannel)
-    if carries:
-        # The condition goes along as further rows of the stream.
-        stream = graph.op("Concat", [stream, condition], axis=1)
-    heads = [sums] if sums else []
+    # The condition goes along as further rows of the stream.
+    prefix = f"{graph.prefix}a{len(graph.arrays)}/" if _has_layout(array, condition, width) else ""
+    stream = graph.convolve(y, array.rechannel, prefix and f"{prefix}rechannel")
+    stream = graph.op("Concat", [stream, condition], axis=1)
+    heads, layers = [sums] if sums else [], []
     for place, layer in enumerate(array.layers):
-        if carries:
-            x = _merged(graph, layer, stream, width)
-        else:
-            x = _conditioned(graph, layer, stream, condition)
-        h = _gated(graph, layer, x, condition)
-        out = h
-        if layer.head1x1 is not None:
-            out = graph.convolve(h, layer.head1x1)
-            out = _film(graph, layer.films.head1x1_post, out, condition)
-        heads.append(out)
+        own = prefix and f"{prefix}l{place}."
+        h = _gated(graph, layer, _merged(graph, layer, stream, width, own), condition)
+        layers.append(WaveformLayer(own, layer.conv.taps, layer.conv.dilation, graph.newest_state(layer.conv)))
+        heads.append(h if layer.head1x1 is None else graph.convolve(h, layer.head1x1))
         last = place == len(array.layers) - 1
-        if layer.layer1x1 is not None:
-            if carries:
-                # The rows of the condition stay as they are; after the last layer they are of no use.
-                rows = 0 if last else width
-                moved = _widened(graph, h, layer.layer1x1, rows)
-                if last:
-                    stream = graph.rows(stream, [channels, width])[0]
-            else:
-                moved = graph.convolve(h, layer.layer1x1)
-                moved = _film(graph, layer.films.layer1x1_post, moved, condition)
-            stream = graph.op("Add", [stream, moved])
-        elif carries and last:
+        if last:
+            # The rows of the condition have served.
             stream = graph.rows(stream, [channels, width])[0]
+        if layer.layer1x1 is not None:
+            moved = _widened(graph, h, layer.layer1x1, 0 if last else width, own)
+            stream = graph.op("Add", [stream, moved])
+    out = _head(graph, array.head, heads, prefix and f"{prefix}head")
+    if prefix:
+        activation = array.layers[0].activation
+        slope = activation.values[0] if activation.values else 0.0
+        state = graph.newest_state(array.head)
+        graph.arrays.append(WaveformArray(prefix, channels, activation.kind, slope, array.head.outputs, state, layers))
+    return stream, out
+
+
+def _conditioned_array(graph: _Graph, array: WaveNetArray, y: str, sums: str, condition: str) -> tuple[str, str]:
+    """An array whose condition reaches it by other ways than a plain mixin."""
+    stream = graph.convolve(y, array.rechannel)
+    heads = [sums] if sums else []
+    for layer in array.layers:
+        films = layer.films
+        x = graph.convolve(_film(graph, films.conv_pre, stream, condition), layer.conv)
+        x = _film(graph, films.conv_post, x, condition)
+        mixed = graph.convolve(_film(graph, films.mixin_pre, condition, condition), layer.mixin)
+        x = graph.op("Add", [x, _film(graph, films.mixin_post, mixed, condition)])
+        h = _gated(graph, layer, x, condition)
+        out = h if layer.head1x1 is None else graph.convolve(h, layer.head1x1)
+        heads.append(_film(graph, films.head1x1_post, out, condition))
+        if layer.layer1x1 is not None:
+            moved = _film(graph, films.layer1x1_post, graph.convolve(h, layer.layer1x1), condition)
+            stream = graph.op("Add", [stream, moved])
     return stream, _head(graph, array.head, heads)
+
+
+def _has_layout(array: WaveNetArray, condition: str, width: int) -> bool:
+    """Whether an array is as plain as a `WaveformLayout` says."""
+    first = array.layers[0].activation
+    return (
+        condition == "audio"
+        and width == 1
+        and array.rechannel.taps == array.rechannel.groups == array.head.groups == array.head.dilation == 1
+        and array.rechannel.bias is None
+        and first.kind in ("tanh", "relu", "leaky_relu", "sigmoid")
+        and all(
+            layer.gating == "none"
+            and layer.head1x1 is None
+            and layer.layer1x1 is not None
+            and layer.bottleneck == array.rechannel.outputs
+            and (layer.activation.kind, layer.activation.values) == (first.kind, first.values)
+            for layer in array.layers
+        )
+    )
 
 
 def _is_plain(layer: WaveNetLayer) -> bool:
@@ -494,37 +547,27 @@ def _is_plain(layer: WaveNetLayer) -> bool:
     )
 
 
-def _merged(graph: _Graph, layer: WaveNetLayer, stream: str, width: int) -> str:
+def _merged(graph: _Graph, layer: WaveNetLayer, stream: str, width: int, prefix: str) -> str:
     """Dilated convolution and mixin as one: the condition's rows are met by the newest tap alone."""
     conv = layer.conv
     weight = np.zeros((conv.outputs, conv.inputs + width, conv.taps), dtype=np.float32)
     weight[:, : conv.inputs] = conv.weight
     weight[:, conv.inputs :, -1] = layer.mixin.weight[:, :, 0]
-    bias = conv.bias if layer.mixin.bias is None else _sum(conv.bias, layer.mixin.bias)
-    return graph.conv(stream, weight, bias, conv.dilation)
+    bias = np.zeros(conv.outputs, dtype=np.float32)
+    for part in (conv.bias, layer.mixin.bias):
+        if part is not None:
+            bias += part
+    return graph.conv(stream, weight, bias, conv.dilation, name=prefix and f"{prefix}conv")
 
 
-def _sum(first: Float32 | None, second: Float32) -> Float32:
-    return second if first is None else (first + second).astype(np.float32)
-
-
-def _widened(graph: _Graph, h: str, conv: Conv, rows: int) -> str:
+def _widened(graph: _Graph, h: str, conv: Conv, rows: int, prefix: str) -> str:
     """A 1x1 convolution, and so many rows of 0 below."""
     weight = np.zeros((conv.outputs + rows, conv.inputs, 1), dtype=np.float32)
     weight[: conv.outputs] = conv.weight
     bias = np.zeros(conv.outputs + rows, dtype=np.float32)
     if conv.bias is not None:
         bias[: conv.outputs] = conv.bias
-    return graph.conv(h, weight, bias)
-
-
-def _conditioned(graph: _Graph, layer: WaveNetLayer, y: str, condition: str) -> str:
-    films = layer.films
-    x = graph.convolve(_film(graph, films.conv_pre, y, condition), layer.conv)
-    x = _film(graph, films.conv_post, x, condition)
-    mixed = graph.convolve(_film(graph, films.mixin_pre, condition, condition), layer.mixin)
-    mixed = _film(graph, films.mixin_post, mixed, condition)
-    return graph.op("Add", [x, mixed])
+    return graph.conv(h, weight, bias, name=prefix and f"{prefix}out")
 
 
 def _gated(graph: _Graph, layer: WaveNetLayer, x: str, condition: str) -> str:
@@ -544,12 +587,14 @@ def _gated(graph: _Graph, layer: WaveNetLayer, x: str, condition: str) -> str:
     return _film(graph, layer.films.activation_post, h, condition)
 
 
-def _head(graph: _Graph, head: Conv, heads: Sequence[str]) -> str:
+def _head(graph: _Graph, head: Conv, heads: Sequence[str], name: str = "") -> str:
     """The head's convolution over the sum of heads: where it has one tap, it sums as well."""
     if head.taps > 1 or head.groups > 1:
-        return graph.convolve(graph.op("Sum", heads) if len(heads) > 1 else heads[0], head)
+        return graph.convolve(graph.op("Sum", heads) if len(heads) > 1 else heads[0], head, name)
+    if len(heads) == 1:
+        return graph.convolve(heads[0], head, name)
     weight = np.concatenate([head.weight] * len(heads), axis=1)
-    return graph.conv(graph.op("Concat", heads, axis=1) if len(heads) > 1 else heads[0], weight, head.bias)
+    return graph.conv(graph.op("Concat", heads, axis=1), weight, head.bias, name=name)
 
 
 def _film(graph: _Graph, film: Film | None, v: str, condition: str) -> str:

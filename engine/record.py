@@ -281,18 +281,19 @@ def _close(file: Any, error: Exception | None) -> str | None:
     return f"the file could not be written further ({reason(error)}): is the disk full?"
 
 
-def complete(part: Path, path: Path) -> tuple[Path, str | None]:
+def complete(part: Path, path: Path, *, anew: bool = False) -> tuple[Path, str | None]:
     """Give a finished recording, NAME.part.wav, its name and format (.wav or .flac).
 
+    anew: write the samples again, since the file was not closed and does not say how long it is.
     Returns where it lies now, and what was in the way, if anything: then it stays where it was.
     """
     coded = path.with_name(f".{path.stem}.coding{path.suffix}")
     try:
-        if path.suffix.lower() == ".flac":
+        if path.suffix.lower() == ".flac" or anew:
             # Not from the start: a FLAC file that was cut off says no length, and few programs read it.
             with (
                 soundfile.SoundFile(part) as source,
-                soundfile.SoundFile(coded, "w", source.samplerate, 1, "PCM_24") as target,
+                soundfile.SoundFile(coded, "w", source.samplerate, source.channels, "PCM_24") as target,
             ):
                 for chunk in source.blocks(CHUNK * 16, dtype="int32"):
                     target.write(chunk)

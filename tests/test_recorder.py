@@ -15,7 +15,8 @@ import soundfile
 from duende import DuendeError
 from duende.engine.control.namespace import Node, Value, Values
 from duende.engine.control.news import News
-from duende.engine.control.recorder import REACH, Recorder
+from duende.engine.control.recorder import REACH, Recorder, recover
+from duende.engine.record import complete
 from duende.engine.shared import RING_FRAMES
 from sessions import tiny_session
 
@@ -296,6 +297,72 @@ def test_when_control_ends_the_files_are_whole(desk: Desk) -> None:
 
     asyncio.run(show())
     desk.check(desk.dry)
+
+
+def test_when_the_program_ends_flac_is_not_waited_for(desk: Desk) -> None:
+    async def show() -> None:
+        await desk.write("/duende/record/format", "flac")
+        await desk.recorder.start()
+        desk.play(30_000)
+        await desk.recorder.end()
+        await desk.recorder.end()
+
+    asyncio.run(show())
+    assert desk.files() == [f"{NAME}_dry.wav", f"{NAME}_wet.wav"]
+    desk.check(desk.dry)
+
+
+def test_where_control_is_cancelled_flac_is_not_waited_for(desk: Desk) -> None:
+    async def show() -> None:
+        await desk.write("/duende/record/format", "flac")
+        await desk.recorder.start()
+        desk.play(30_000)
+        await desk.until(lambda: desk.size() >= 3 * 30_000)
+
+    asyncio.run(show())
+    desk.check(desk.dry)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_two_sides_stay_two_sides(tmp_path: Path, suffix: str) -> None:
+    part, samples = tmp_path / "a.part.wav", np.array([[0.5, -0.25]] * 100)
+    soundfile.write(part, samples, RATE, "PCM_24")
+    path, trouble = complete(part, tmp_path / f"a{suffix}")
+    assert trouble is None
+    assert np.abs(soundfile.read(path)[0] - samples).max() <= LSB
+    assert not part.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files are not locked there")
+def test_what_a_killed_program_has_left_is_completed_and_what_runs_is_left_alone(desk: Desk, tmp_path: Path) -> None:
+    async def show() -> dict[str, bytes]:
+        await desk.write("/duende/record/format", "flac")
+        await desk.recorder.start()
+        desk.play(30_000)
+        await desk.until(lambda: desk.size() >= 3 * 30_000)
+        # As they lie on the disk when nobody closes them any more.
+        left = {path.name: path.read_bytes() for path in desk.folder.iterdir()}
+        assert recover(desk.folder) == []
+        await desk.recorder.stop()
+        return left
+
+    for name, data in asyncio.run(show()).items():
+        (desk.folder / name.replace("duende", "killed")).write_bytes(data)
+    killed = NAME.replace("duende", "killed")
+    (desk.folder / f".{killed}_dry.coding.flac").write_bytes(b"half")
+    (desk.folder / "rubbish_dry.part.wav").write_bytes(b"no sound")
+    (desk.folder / "mine.part.wav").write_bytes(b"another program's")
+    asyncio.run(desk.recorder.recover())
+    there = [f"{name}_{side}" for name in (killed, NAME) for side in ("dry", "wet")]
+    whole = [f"{name}.wav" if "killed" in name else f"{name}.flac" for name in there]
+    assert desk.files() == sorted([*whole, "mine.part.wav", "rubbish_dry.part.wav"])
+    desk.check(desk.dry, killed)
+    data = (desk.folder / f"{killed}_dry.wav").read_bytes()
+    assert int.from_bytes(data[4:8], "little") == len(data) - 8, "its header says how long it is"
+    texts = [str(values[2]) for values in desk.told]
+    assert texts[0] == f"{killed}_dry.wav: a recording that had no end was completed"
+    assert "rubbish_dry.wav could not be written" in texts[2]
+    assert len(texts) == 3
 
 
 def test_while_it_records_the_event_loop_is_free(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,7 @@ class Network:
         network = cls(session, settings, notice)
         await network._listen()
         network._join()
+        network._tasks.append(asyncio.create_task(network.parts.recorder.recover()))
         return network
 
     @property
@@ -67,7 +68,7 @@ class Network:
 
     async def stop(self) -> None:
         """Close all ports, and take back the names."""
-        await self.parts.recorder.stop()
+        await self.parts.recorder.end()
         for task in self._tasks:
             task.cancel()
         self.osc.close()

@@ -1,10 +1,11 @@
 """Recording of what comes in and what goes out: two 24-bit files, filled from the shared rings by looking often.
 
 The engine does nothing for it. The files appear under their names when they are complete; until then they are
-NAME.part.wav, which stay readable if the program is killed.
+NAME.part.wav. What a program that was killed has left of them is completed by the next one (`recover`).
 """
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -28,6 +29,7 @@ Float32 = npt.NDArray[np.float32]
 RECORD = f"{PREFIX}/record"
 STATE = f"{RECORD}/state"
 SIDES = ("dry", "wet")
+PART = ".part.wav"
 FORMATS = ("wav", "flac")
 KEEP_S = 4.0
 POLL_S = 0.1
@@ -49,6 +51,7 @@ class _Take:
         self.begin = self.position = position
         self.lost = 0
         self._files: list[tuple[Path, Any]] = []
+        self._locks = contextlib.ExitStack()
         # Where control ends in the middle of a write, that write goes on while the files are closed.
         self._busy = threading.Lock()
 
@@ -65,8 +68,9 @@ class _Take:
                 number += 1
                 self.name = f"{plain}-{number}"
             for side, channels in zip(SIDES, self.channels, strict=True):
-                part = self.folder / f"{self.name}_{side}.part.wav"
+                part = self.folder / f"{self.name}_{side}{PART}"
                 self._files.append((part, soundfile.SoundFile(part, "w", self.rate, channels, "PCM_24")))
+                _lock(part, self._locks)
         except BROKEN as error:
             self.drop()
             # The path is nobody's business on the network.
@@ -84,10 +88,12 @@ class _Take:
             if self.position == self.begin:
                 self.drop()
                 return ["nothing came in: does the engine run?"]
-            return [trouble for part, file in self._files for trouble in self._finish(part, file)]
+            with self._locks:
+                return [trouble for part, file in self._files for trouble in self._finish(part, file)]
 
     def drop(self) -> None:
         """Take the files away: nothing was recorded."""
+        self._locks.close()
         for part, file in self._files:
             file.close()
             part.unlink(missing_ok=True)
@@ -98,8 +104,40 @@ class _Take:
             file.close()
         except BROKEN as error:
             troubles.append(f"{part.name}: {reason(error)}")
-        _, trouble = complete(part, part.with_name(part.name.removesuffix(".part.wav") + self.suffix))
+        _, trouble = complete(part, part.with_name(part.name.removesuffix(PART) + self.suffix))
         return troubles if trouble is None else [*troubles, trouble]
+
+
+def _lock(part: Path, locks: contextlib.ExitStack) -> bool:
+    """Hold a file for as long as `locks` are, or this process is; False where another one does, or none can."""
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    file = locks.enter_context(part.open("rb"))
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def recover(folder: Path) -> list[str]:
+    """Complete, as wav, the recordings of a program that was killed; one line each. Blocks for as long as that takes.
+
+    Those of a program that runs are locked. Where files cannot be locked (Windows), all are left as they are.
+    """
+    lines = []
+    for part in sorted(path for side in SIDES for path in folder.glob(f"*_{side}{PART}")):
+        name = part.name.removesuffix(PART)
+        with contextlib.ExitStack() as locks, contextlib.suppress(OSError):
+            if not _lock(part, locks):
+                continue
+            for ending in FORMATS:
+                (folder / f".{name}.coding.{ending}").unlink(missing_ok=True)
+            _, trouble = complete(part, folder / f"{name}.wav", anew=True)
+            lines.append(trouble or f"{name}.wav: a recording that had no end was completed")
+    return lines
 
 
 class Recorder:
@@ -161,6 +199,17 @@ class Recorder:
                 self._until = until
                 await self._task
 
+    async def end(self) -> None:
+        """Stop because the program ends, and is not given the time to make FLAC of it: wav, too, will do."""
+        if self._take is not None:
+            self._take.suffix = ".wav"
+        await self.stop()
+
+    async def recover(self) -> None:
+        """Complete what a program that was killed has left (`recover`), and tell of it."""
+        for text in await asyncio.to_thread(recover, self.folder):
+            self._news.fail(RECORD, text)
+
     def nodes(self) -> list[Node]:
         """The recorder's addresses."""
 
@@ -221,6 +270,9 @@ class Recorder:
                 if last:
                     break
                 await self._sleep(POLL_S)
+        except asyncio.CancelledError:
+            take.suffix = ".wav"
+            raise
         except BROKEN as error:
             trouble = f"the files could not be written further ({reason(error)}): is the disk full?"
         finally:

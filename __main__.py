@@ -349,8 +349,7 @@ def captures_list(
     table = Table("name", *(heading for heading, _ in (found[0].columns() if found else [])), box=None)
     for one in found:
         table.add_row(one.name, *(escape(text) for _, text in one.columns()))
-    # A pipe has no width to keep to.
-    (out if out.is_terminal else Console(highlight=False, width=PIPE_WIDTH)).print(table)
+    _wide().print(table)
 
 
 @captures_app.command("show")
@@ -365,7 +364,7 @@ def captures_show(
     if json_output:
         out.print_json(json.dumps(found.as_json()))
         return
-    out.print(_table(name, ("what", "value"), [(escape(key), escape(text)) for key, text in found.lines()]))
+    _wide().print(_table(name, ("what", "value"), [(escape(key), escape(text)) for key, text in found.lines()]))
 
 
 @captures_app.command("remove")
@@ -953,6 +952,11 @@ def _table(title: str, head: tuple[str, str], rows: list[tuple[str, str]]) -> Ta
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def _wide() -> Console:
+    """Where tables go that hold long texts: a pipe has no width to keep to."""
+    return out if out.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
 
 
 def _progress(description: str) -> Progress:

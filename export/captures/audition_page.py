@@ -24,6 +24,7 @@ button:focus-visible,input:focus-visible{outline:2px solid var(--mark);outline-o
 button[aria-pressed=true]{border-color:var(--mark);box-shadow:inset 0 0 0 1px var(--mark)}
 #takes{list-style:none;padding:0;display:grid;gap:.5rem;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr))}
 #takes button{width:100%;text-align:left;overflow-wrap:anywhere}
+.wide th,.wide td{white-space:nowrap}
 .blind h2,.blind .wide,.blind .picture,.blind ul{display:none}
 """
 
@@ -208,7 +209,8 @@ def _deck(takes: Sequence[Take]) -> str:
 
 
 def _about(takes: Sequence[Take], described: Mapping[str, Described]) -> str:
-    columns = list(dict.fromkeys(heading for one in described.values() for heading, _ in one.columns()))
+    headings = dict.fromkeys(heading for one in described.values() for heading, _ in one.columns())
+    columns = [heading for heading in headings if heading != "size"]
     lines = []
     for take in takes:
         told = dict(described[take.name].columns()) if take.name in described else {}

@@ -8,14 +8,16 @@ from ..spec import Control
 
 
 class Effect(ABC):
-    """One effect at one sample rate.
+    """One effect at one sample rate, in mono or in stereo.
 
     Everything that varies reaches the graph through wires: signals that the processor draws smoothly through one
     value per quantum, as `steer` gives them. So no pyo object is ever changed while it plays. All effects are heard
     without delay.
 
     controls:  what the player may change.
-    wires:     how many there are.
+    wires:     how many there are; in stereo side_wires more, after them.
+    widens:    whether it makes two sides of one in stereo, as far as its control `width` says: at 0 both sides are
+               treated alike. In mono that control does nothing.
     listens:   whether `steer` wants the input's peak.
     memory_s:  seconds of past input that the output depends on, beyond slow averages.
     spills:    whether its tail rings on when it is left out, rather than being faded out.
@@ -23,13 +25,20 @@ class Effect(ABC):
 
     controls: ClassVar[tuple[Control, ...]]
     wires: ClassVar[int]
+    side_wires: ClassVar[int] = 0
+    widens: ClassVar[bool] = False
     listens: ClassVar[bool] = False
     memory_s: ClassVar[float] = 0.01
     spills: ClassVar[bool] = False
 
-    def __init__(self, sample_rate: float, quantum: int) -> None:
-        """sample_rate in Hz; quantum: samples between two calls of `steer`."""
-        self.sample_rate, self.quantum = sample_rate, quantum
+    def __init__(self, sample_rate: float, quantum: int, channels: int = 1) -> None:
+        """sample_rate in Hz; quantum: samples between two calls of `steer`; channels: 1 or 2."""
+        self.sample_rate, self.quantum, self.channels = sample_rate, quantum, channels
+
+    @property
+    def wire_count(self) -> int:
+        """How many wires there are for so many channels."""
+        return self.wires + (self.side_wires if self.channels > 1 else 0)
 
     @abstractmethod
     def build(self, pyo: Any, source: Any, wires: Sequence[Any]) -> Any:

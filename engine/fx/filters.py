@@ -96,8 +96,8 @@ class AutoWah(Wah):
     )
     listens = True
 
-    def __init__(self, sample_rate: float, quantum: int) -> None:
-        super().__init__(sample_rate, quantum)
+    def __init__(self, sample_rate: float, quantum: int, channels: int = 1) -> None:
+        super().__init__(sample_rate, quantum, channels)
         self._seconds = quantum / sample_rate
         self._envelope = 0.0
 

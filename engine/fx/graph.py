@@ -39,11 +39,11 @@ class Graph:
     The wires lie in a table: each further input channel of a server is paid by all of them.
     """
 
-    def __init__(self, effect: Effect, channels: int) -> None:
+    def __init__(self, effect: Effect) -> None:
         """DuendeError where pyo is missing or has no server left (it has 256)."""
         self._server: Any = None
         pyo = import_pyo()
-        quantum, count = effect.quantum, effect.wires
+        quantum, count, channels = effect.quantum, effect.wire_count, effect.channels
         with _making:
             server = _server(pyo, int(effect.sample_rate), channels, quantum)
             server.deactivateMidi()

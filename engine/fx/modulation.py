@@ -1,4 +1,8 @@
-"""Chorus, flanger, phaser and tremolo: one slow sine each, kept here so that a successor goes on in step."""
+"""Chorus, flanger, phaser and tremolo: one slow sine each, kept here so that a successor goes on in step.
+
+In stereo the right side's sine is ahead of the left one's, by the width times a part of a turn; the left side is as in
+mono.
+"""
 
 import math
 from collections.abc import Sequence
@@ -12,13 +16,16 @@ CHORUS_S = 0.012
 FLANGER_S = 0.0006
 PHASER_STAGES = 6
 PHASER_OCTAVES = 1.6
+# How far the right side is ahead at full width, in turns. Half a turn: the chorus's four copies are evenly spread, the
+# tremolo goes from side to side. Of two that sweep, a quarter: half a turn would be heard as twice the rate.
+OPPOSITE, ACROSS = 0.5, 0.25
 
 
 class Modulation(Effect):
     """An effect whose first control is the rate of its sine in Hz."""
 
-    def __init__(self, sample_rate: float, quantum: int) -> None:
-        super().__init__(sample_rate, quantum)
+    def __init__(self, sample_rate: float, quantum: int, channels: int = 1) -> None:
+        super().__init__(sample_rate, quantum, channels)
         self._turns = 0.0
         self._rate = 0.0
 
@@ -39,28 +46,34 @@ class Modulation(Effect):
 
 
 class Chorus(Modulation):
-    """Two copies, 12 ms late, whose pitch sways against each other."""
+    """Two copies, 12 ms late, whose pitch sways against each other; the right side's against the left side's."""
 
     controls = (
         Control("rate", "Hz", 0.05, 5.0, 0.6),
         Control("depth", "ms", 0.0, 5.0, 2.0),
         Control("wet", "", 0.0, 1.0, 0.7),
+        Control("width", "", 0.0, 1.0, 1.0),
     )
     wires = 4
+    side_wires = 2
+    widens = True
     memory_s = 0.03
 
     def build(self, pyo: Any, source: Any, wires: Sequence[Any]) -> Any:
-        plain, share, first, second = wires
-        copies = [pyo.Delay(source, delay=time, maxdelay=0.03) for time in (first, second)]
+        plain, share = wires[:2]
+        # Of both copies: the left side's wire and, in stereo, the right side's.
+        copies = [pyo.Delay(source, delay=list(wires[2 + copy :: 2]), maxdelay=0.03) for copy in range(2)]
         return source * plain + (copies[0] + copies[1]) * share
 
     def steer(self, values: Sequence[float], peak: float, wires: list[float]) -> bool:
-        rate, depth, wet = values
+        rate, depth, wet, width = values
         self._advance(rate)
         wires[0], copies = _power(wet)
         wires[1] = copies * math.sqrt(0.5)
-        wires[2] = CHORUS_S + 1e-3 * depth * self._sine(rate)
-        wires[3] = CHORUS_S + 1e-3 * depth * self._sine(rate, 0.25)
+        for side in range(self.channels):
+            for copy in range(2):
+                sine = self._sine(rate, 0.25 * copy + side * OPPOSITE * width)
+                wires[2 + 2 * side + copy] = CHORUS_S + 1e-3 * depth * sine
         return True
 
 
@@ -72,22 +85,28 @@ class Flanger(Modulation):
         Control("depth", "ms", 0.0, 8.0, 3.0),
         Control("feedback", "", -0.9, 0.9, 0.5),
         Control("wet", "", 0.0, 1.0, 0.7),
+        Control("width", "", 0.0, 1.0, 0.5),
     )
     wires = 4
+    side_wires = 1
+    widens = True
     memory_s = 0.1
 
     def build(self, pyo: Any, source: Any, wires: Sequence[Any]) -> Any:
-        plain, share, time, feedback = wires
-        return source * plain + pyo.Delay(source, delay=time, feedback=feedback, maxdelay=0.02) * share
+        plain, share, feedback = wires[:3]
+        times = list(wires[3:])
+        return source * plain + pyo.Delay(source, delay=times, feedback=feedback, maxdelay=0.02) * share
 
     def steer(self, values: Sequence[float], peak: float, wires: list[float]) -> bool:
-        rate, depth, feedback, wet = values
+        rate, depth, feedback, wet, width = values
         self._advance(rate)
         wires[0], wires[1] = _power(wet)
         # Fed back it is louder by that much on average.
         wires[1] *= math.sqrt(1.0 - feedback * feedback)
-        wires[2] = FLANGER_S + 0.5e-3 * depth * (1.0 - self._sine(rate, 0.25))
-        wires[3] = feedback
+        wires[2] = feedback
+        for side in range(self.channels):
+            sine = self._sine(rate, 0.25 + side * ACROSS * width)
+            wires[3 + side] = FLANGER_S + 0.5e-3 * depth * (1.0 - sine)
         return True
 
     def tail_s(self, values: Sequence[float]) -> float:
@@ -102,41 +121,51 @@ class Phaser(Modulation):
         Control("depth", "", 0.0, 1.0, 0.7),
         Control("frequency", "Hz", 200.0, 2000.0, 700.0),
         Control("wet", "", 0.0, 1.0, 0.7),
+        Control("width", "", 0.0, 1.0, 0.5),
     )
     wires = 3
+    side_wires = 1
+    widens = True
 
     def build(self, pyo: Any, source: Any, wires: Sequence[Any]) -> Any:
-        plain, share, turn = wires
+        plain, share = wires[:2]
+        turns = list(wires[2:])
         turned = source
         for _ in range(PHASER_STAGES):
-            turned = pyo.Biquada(turned, b0=turn, b1=1.0, b2=0.0, a0=1.0, a1=turn, a2=0.0)
+            turned = pyo.Biquada(turned, b0=turns, b1=1.0, b2=0.0, a0=1.0, a1=turns, a2=0.0)
         return source * plain + turned * share
 
     def steer(self, values: Sequence[float], peak: float, wires: list[float]) -> bool:
-        rate, depth, hz, wet = values
+        rate, depth, hz, wet, width = values
         self._advance(rate)
         wires[0], wires[1] = _power(wet)
-        wires[2] = biquad.all_pass(self.sample_rate, hz * 2.0 ** (PHASER_OCTAVES * depth * self._sine(rate)))
+        for side in range(self.channels):
+            octaves = PHASER_OCTAVES * depth * self._sine(rate, side * ACROSS * width)
+            wires[2 + side] = biquad.all_pass(self.sample_rate, hz * 2.0**octaves)
         return True
 
 
 class Tremolo(Modulation):
-    """The level goes up and down."""
+    """The level goes up and down, in stereo at full width from side to side."""
 
     controls = (
         Control("rate", "Hz", 0.2, 12.0, 4.5),
         Control("depth", "", 0.0, 1.0, 0.6),
+        Control("width", "", 0.0, 1.0, 0.0),
     )
     wires = 1
+    side_wires = 1
+    widens = True
     memory_s = 0.0
 
     def build(self, pyo: Any, source: Any, wires: Sequence[Any]) -> Any:
-        return source * wires[0]
+        return source * list(wires)
 
     def steer(self, values: Sequence[float], peak: float, wires: list[float]) -> bool:
-        rate, depth = values
+        rate, depth, width = values
         self._advance(rate)
-        wires[0] = 1.0 - depth * (0.5 - 0.5 * self._sine(rate, 0.25))
+        for side in range(self.channels):
+            wires[side] = 1.0 - depth * (0.5 - 0.5 * self._sine(rate, 0.25 + side * OPPOSITE * width))
         return True
 
 

@@ -55,6 +55,9 @@ class PyoEffect:
         if used is not None:
             used.put(None)
 
+    def widens_at(self, sample_rate: float) -> bool:
+        return self._make.widens
+
     def prepare(self, spec: StreamSpec) -> None:
         if spec.channels not in (1, 2):
             raise DuendeError(f"effect {self.name}: {spec.channels} channels: it plays 1 or 2")
@@ -65,18 +68,18 @@ class PyoEffect:
             self.reset()
             return
         rate, channels, make = spec.sample_rate, spec.channels, self._make
-        self._effect = make(rate, QUANTUM)
+        self._effect = make(rate, QUANTUM, channels)
         self.memory_samples = round(make.memory_s * rate)
         self._used.put(None)
         self._used, self._spares = queue.SimpleQueue(), deque()
 
         def build() -> Graph:
-            return Graph(make(rate, QUANTUM), channels)
+            return Graph(make(rate, QUANTUM, channels))
 
         self._graph = build()
         self._spares.append(build())
         threading.Thread(target=_keep_spares, args=(build, self._used, self._spares), daemon=True).start()
-        count = make.wires
+        count = self._effect.wire_count
         self._knots = np.zeros((count, KNOTS), dtype=np.float32)
         self._spline = _spline(QUANTUM)
         self._size = np.zeros((QUANTUM, channels), dtype=np.float32)

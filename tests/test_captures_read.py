@@ -51,7 +51,7 @@ def refusal(path: Path) -> str:
 
 
 def numbers(count: int, seed: int = 0) -> list[float]:
-    return np.random.default_rng(seed).uniform(-0.5, 0.5, count).astype(np.float32).tolist()
+    return [float(x) for x in np.random.default_rng(seed).uniform(-0.5, 0.5, count).astype(np.float32)]
 
 
 def nam(architecture: str, config: File, weights: int | list[float], **rest: Any) -> File:
@@ -408,6 +408,9 @@ def test_a_container_has_one_variant_per_width(tmp_path: Path) -> None:
     assert capture.architecture == "WaveNet"
     assert capture.loudness_db == -21.0
     assert read_capture(write(tmp_path, container(0.5, 1.0, metadata={"loudness": -9}))).loudness_db == -9.0
+    inner = container(1.0, sample_rate=None)
+    inner["config"]["submodels"][0]["model"]["sample_rate"] = 44100
+    assert read_capture(write(tmp_path, inner)).sample_rate == 44100
 
 
 @pytest.mark.parametrize(
@@ -496,7 +499,7 @@ def test_several_layers_of_one_torch_lstm(tmp_path: Path) -> None:
 
 def test_aidax_gains_skip_and_description(tmp_path: Path) -> None:
     about = {
-        "name": " Tweed\n40 ",
+        "name": " Tweed\n\x0740 ",
         "samplerate": "44100",
         "author": "me",
         "license": "CC0",
@@ -510,6 +513,8 @@ def test_aidax_gains_skip_and_description(tmp_path: Path) -> None:
     assert render(capture, [1.0])[0] == pytest.approx(1.5 * 10 ** (6 / 20) * 0.1)
     assert capture.variants[0].network.prewarm_samples == 2048
     assert capture.self_test is not None
+    silent = read_capture(write(tmp_path, file | {"out_gain": -90}))
+    assert render(silent, [1.0])[0] == 0.0
     network = capture.variants[0].network
     assert isinstance(network, Stack)
     # A self-test is meant without gains, from states of 0.
@@ -691,7 +696,7 @@ TORCH = {"l.weight": [[1.0], [2.0]], "l.bias": [0.0, 0.0], "m.weight": [[1.0, 1.
         (NAM, "config", [], "config is a list of 0: an object"),
         (NAM, "weights", ..., "weights is missing"),
         (NAM, "weights", "AAAA", 'weights is "AAAA": a list'),
-        (NAM, "weights", [], "weights has 0 numbers: too few, they end in config.layers[0]"),
+        (NAM, "weights", [], "weights has 0 numbers: too few, they end in config.layers[0];"),
         (NAM, "weights.3", "1.0", 'weights[3] is "1.0": a number'),
         (NAM, "weights.3", True, "weights[3] is true: a number"),
         (NAM, "weights.3", None, "weights[3] is null"),
@@ -804,6 +809,45 @@ TORCH = {"l.weight": [[1.0], [2.0]], "l.bias": [0.0, 0.0], "m.weight": [[1.0, 1.
 )
 def test_wrong_fields_are_named(tmp_path: Path, file: File, path: str, value: Any, wanted: str) -> None:
     assert wanted in refusal(write(tmp_path, set_at(file, path, value)))
+
+
+TWO_OUT = {"out_channels": 2, "kernel_size": 1, "bias": True}
+CONV1D_LAYER = {"type": "conv1d", "kernel_size": [2], "weights": [[[[0.5, 1.0]], [[1.0, 1.0]]], [0.0, 0.0]]}
+CONV1D = keras([CONV1D_LAYER, keras_dense([[1.0], [1.0]])])
+
+
+@pytest.mark.parametrize(
+    ("file", "wanted"),
+    [
+        (wavenet(PLAIN + 3, array(head=TWO_OUT)), "config has 2 outputs: captures with one are played"),
+        (
+            wavenet(PLAIN + 3 + 6 + 2 * 39 + 4 + 1, array(head=TWO_OUT), array(input_size=2, channels=3)),
+            "config.layers[1] sums heads of 3 channels, but the head before it has 2",
+        ),
+        (
+            wavenet(3 + 16, array(channels=3, bottleneck=2, dilations=[1], layer1x1={"active": True, "groups": 2})),
+            "config.layers[0].layer1x1 has 2 groups, which do not divide 2 inputs and 3 outputs",
+        ),
+        (
+            wavenet(PLAIN, array(activation={"type": "LeakyHardtanh", "min_val": 2})),
+            "config.layers[0].activation.min_val is 2: at most max_val, 1",
+        ),
+        (
+            wavenet(1 + 9 * 4 + 2 + 1, array(channels=1, dilations=[131072] * 9, layer1x1={"active": False})),
+            "reach back 1179649 samples, 1179648 values",
+        ),
+        (set_at(CONV1D, "layers.0.strides", [2]), "layers[0].strides[0] is 2: 1"),
+        (set_at(CONV1D, "layers.0.groups", 2), "layers[0].groups is 2: a divisor of the 1 inputs"),
+        (set_at(CONV1D, "layers.0.kernel_size", [3]), "layers[0].kernel_size[0] is 3: its weights have 2"),
+        (set_at(CONV1D, "layers.0.weights.0", [[[]], [[]]]), "layers[0].weights[0] is a list of 2: numbers are wanted"),
+        (
+            set_at(keras_of_proteus(proteus(gates=3), 3), "layers.0.weights.2", [0.0] * 9),
+            "layers[0].weights[2] is one row: a GRU whose reset gate comes first",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_one_another(tmp_path: Path, file: File, wanted: str) -> None:
+    assert wanted in refusal(write(tmp_path, file))
 
 
 @pytest.mark.parametrize(

@@ -43,12 +43,16 @@ class Weights:
         return piece
 
     def conv(self, what: Field, outputs: int, inputs: int, taps: int, *, bias: bool, **rest: int) -> Conv:
-        """The next convolution: weight [outputs, inputs / groups, taps], then its bias; rest: groups, dilation."""
+        """The next convolution: weight [outputs, inputs / groups, taps], then its bias; rest: groups, dilation.
+
+        what: the field to name if the groups do not divide; the object it is in, if the weights end.
+        """
         groups = rest.get("groups", 1)
         if inputs % groups or outputs % groups:
             raise what.refuse(f"has {groups} groups, which do not divide {inputs} inputs and {outputs} outputs")
-        weight = self.take(what.path, outputs, inputs // groups, taps)
-        return Conv(weight, self.take(what.path, outputs) if bias else None, **rest)
+        place = what.path.rpartition(".")[0] or what.path
+        weight = self.take(place, outputs, inputs // groups, taps)
+        return Conv(weight, self.take(place, outputs) if bias else None, **rest)
 
     def finish(self) -> None:
         """DuendeError if numbers are left."""

@@ -49,6 +49,7 @@ def convolved(net: WaveNet, audio: torch.Tensor) -> torch.Tensor:
                 inside, onwards_kernel, onwards[:, -1]
             )
         last = next(weights)
+        assert head is not None
         head = torch.nn.functional.conv1d(head, last[:, :wide, None], last[:, -1] if last.shape[1] > wide else None)
     assert head is not None
     return (net.scale * head)[:, 0].T

@@ -14,7 +14,7 @@ import scipy.signal
 import soundfile
 
 from ... import DuendeError
-from ..corpus import phrases
+from ..corpus import Augmentation, augment, phrases
 
 Float32 = npt.NDArray[np.float32]
 
@@ -32,7 +32,10 @@ _GAP_S = 0.4
 _SWEEPS_DBFS = (-36.0, -24.0, -12.0, -1.0)
 _SWEEP_HZ = (20.0, 20000.0)
 _NOISE_DBFS = tuple(range(-54, -5, 6))
-_PLAYING_DBFS = (-26.0, -20.0, -14.0, -10.0, -7.0, -4.0, -2.0, -1.0)
+_PLAYING_DBFS = (-1.0, -16.0, -7.0, -28.0, -3.0, -20.0, -11.0, -36.0, -5.0)
+_VARIED = Augmentation(0.0, 0.5, 0.3, 0.2, 0.0, 0.0, 0.0, 1.0, 0.0)
+_BRIGHTER = (0.0, 7.0)
+"""Real guitars are brighter, duller, noisier and at other levels than one built-in instrument."""
 _PIECE_S = 7.0
 _FADE_S = 0.01
 _SEED = 20
@@ -112,7 +115,7 @@ def make_signal(seconds: int = SECONDS) -> Float32:
     _fill(signal, plan.phrase, phrase)
     _fill(signal, plan.again, phrase)
     _fill(signal, plan.playing, _playing(plan.playing.stop - plan.playing.start, _SEED + 1, _PLAYING_DBFS))
-    _fill(signal, plan.validation, _playing(plan.validation.stop - plan.validation.start, _SEED + 2, (-4.0, -12.0)))
+    _fill(signal, plan.validation, _playing(plan.validation.stop - plan.validation.start, _SEED + 2, (-4.0, -18.0)))
     return signal
 
 
@@ -184,13 +187,18 @@ def _noise(count: int) -> Float32:
 
 
 def _playing(count: int, seed: int, levels_dbfs: tuple[float, ...]) -> Float32:
-    """Pieces of guitar playing on various instruments, their peaks at the levels in turn: float32 [count]."""
+    """Pieces of guitar playing, on various instruments and tone controls, their peaks at the levels in turn.
+
+    float32 [count].
+    """
     rng = np.random.default_rng(seed)
     pieces = max(1, round(count / (_PIECE_S * RATE)))
     parts = []
     for number, part in enumerate(np.array_split(np.arange(count), pieces)):
         piece = phrases(len(part) / RATE, rng, RATE)[: len(part)]
-        level = levels_dbfs[(3 * number) % len(levels_dbfs)]
+        treble = scipy.signal.lfilter(*scipy.signal.butter(1, 1000.0, "high", fs=RATE), piece)
+        piece = augment((piece + rng.uniform(*_BRIGHTER) * treble).astype(np.float32), RATE, rng, _VARIED)
+        level = levels_dbfs[number % len(levels_dbfs)]
         parts.append(_faded(10.0 ** (level / 20.0) * piece / np.abs(piece).max()))
     return np.concatenate(parts).astype(np.float32)
 

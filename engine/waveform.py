@@ -102,7 +102,7 @@ class WaveformProcessor:
             self._bridge.reset()
         if self._heard is not None:
             self._heard.reset()
-        self._variant = self._wanted_variant()
+        self._variant, self._begun = self._wanted_variant(), False
         self._incoming = -1
         self._behind = self._fade_at = self._asked = 0
 
@@ -152,6 +152,9 @@ class WaveformProcessor:
         count = heard.shape[1]
         if not count:
             return
+        if not self._begun:
+            # The values come with the first block: what they ask for has nothing to fade from.
+            self._variant, self._begun = self._wanted_variant(), True
         knobs = self._knobs[:, :, :count]
         for place, turn in enumerate(self._turns):
             line = turn.draw(float(self.values[place]), count)

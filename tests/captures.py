@@ -27,6 +27,13 @@ def lstm_nam(seed: int = 0, cells: int = 3, **extra: Any) -> dict[str, Any]:
     return whole | extra
 
 
+def slimmable_nam(*gains: float) -> dict[str, Any]:
+    """A .nam with several widths, each a gain, the first for the lowest quality."""
+    parts = [{"max_value": (place + 1) / len(gains), "model": linear_nam([gain])} for place, gain in enumerate(gains)]
+    whole = {"version": "0.7.0", "architecture": "SlimmableContainer", "config": {"submodels": parts}, "weights": []}
+    return whole | {"sample_rate": 48000}
+
+
 def proteus(seed: int = 0, inputs: int = 2, cells: int = 3) -> dict[str, Any]:
     """A Proteus file at 44.1 kHz, with a knob for each input beyond the first."""
     rng = np.random.default_rng(seed)

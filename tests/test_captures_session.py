@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from captures import tiny_captures
+from captures import slimmable_nam, tiny_captures, write
 from duende import DuendeError
 from duende.engine.control.commands import PAGE, session_nodes
 from duende.engine.control.osc import MAX_PACKET, Message, encode
@@ -18,6 +18,7 @@ from duende.engine.processor import StreamSpec
 from duende.engine.render import render_array, render_file
 from duende.engine.slots import make_processor
 from duende.engine.waveform_model import open_waveform
+from duende.export.captures.install import import_capture
 from duende.presets.captures import Captures
 from duende.presets.format import FORMAT, Preset, SlotPreset
 from duende.presets.library import Library
@@ -222,3 +223,14 @@ def test_rendering_says_what_is_resampled(tmp_path: Path, rng: np.random.Generat
     assert report.notices == [
         f"knobby: made at 44.1 kHz, played at 48 kHz: it is resampled, {late} samples ({late / 48:.2f} ms) late"
     ]
+
+
+def test_a_preset_begins_at_its_own_quality(tmp_path: Path, rng: np.random.Generator) -> None:
+    captures, library = Captures(tmp_path / "captures"), Library(tmp_path / "presets", tmp_path / "none")
+    import_capture(write(tmp_path / "slim.nam", slimmable_nam(0.25, 0.5)), captures)
+    guitar = 0.3 * noise(rng, 9600)
+    for quality, gain in ((0.0, 0.25), (1.0, 0.5)):
+        slot = SlotPreset("capture", "slim.onnx", values={"normalize": 0.0, "quality": quality})
+        files = {"slim.onnx": captures.find("slim").read_bytes()}
+        rig = load_rig(library.save("slim", Preset(FORMAT, "slim", [slot]), files, force=True))
+        assert np.abs(render_array(rig, guitar, 48000)[:9600] - gain * guitar).max() <= 1e-6

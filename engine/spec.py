@@ -149,6 +149,8 @@ def decode_spec(text: str, origin: str) -> ModelSpec:
     try:
         version: Any = msgspec.json.decode(text)
         found = version.get("format") if isinstance(version, dict) else None
+        if isinstance(version, dict) and version.get("kind") == "waveform":
+            raise DuendeError(f"{origin}: a capture, not a style: a slot of kind 'capture' plays it")
         if found != FORMAT:
             raise DuendeError(
                 f"{origin}: model format {found!r}, this version of duende reads {FORMAT}; "

@@ -48,7 +48,7 @@ MAX_FIELD = 2**21
 KNOB_NAME = re.compile(r"[^\s\x00-\x1f#*,/?\[\]{}]{1,63}")
 RESERVED_KNOBS = frozenset(
     (
-        *("amount", "bypass", "mix", "load", "move", "remove"),
+        *("amount", "bypass", "mix", "load", "move", "remove", "name", "kind", "branch", "latency", "time", "tempo"),
         *("input", "output", "normalize", "calibrate", "interface", "quality"),
     )
 )

@@ -13,11 +13,12 @@ from duende.engine.control.commands import PAGE, session_nodes
 from duende.engine.control.osc import MAX_PACKET, Message, encode
 from duende.engine.control.session import Session
 from duende.engine.messages import Play, Preload, SlotPlan
+from duende.engine.model import load_model
 from duende.engine.preset import build_rig, load_rig, processors_for
 from duende.engine.processor import StreamSpec
 from duende.engine.render import render_array, render_file
 from duende.engine.slots import make_processor
-from duende.engine.waveform_model import open_waveform
+from duende.engine.waveform_model import RESERVED_KNOBS, open_waveform
 from duende.export.captures.install import import_capture
 from duende.presets.captures import Captures
 from duende.presets.format import FORMAT, Preset, SlotPreset
@@ -234,3 +235,21 @@ def test_a_preset_begins_at_its_own_quality(tmp_path: Path, rng: np.random.Gener
         files = {"slim.onnx": captures.find("slim").read_bytes()}
         rig = load_rig(library.save("slim", Preset(FORMAT, "slim", [slot]), files, force=True))
         assert np.abs(render_array(rig, guitar, 48000)[:9600] - gain * guitar).max() <= 1e-6
+
+
+def test_knobs_take_no_address_of_their_slot(session: Session) -> None:
+    """What a slot has at its addresses is none of its capture's controls."""
+    asyncio.run(session.add_slot("capture:knobby"))
+    asyncio.run(session.add_slot("fx:delay"))
+    own = {
+        node.address.split("/")[4]
+        for node in session_nodes(session)
+        if node.address.startswith("/duende/slot/1/") and "parameter" not in node.tags and "normalized" not in node.tags
+    }
+    assert own >= {"name", "load", "remove"}
+    assert own <= RESERVED_KNOBS
+
+
+def test_a_capture_is_no_style(session: Session) -> None:
+    with pytest.raises(DuendeError, match=r"half\.onnx: a capture, not a style"):
+        load_model(session.captures.find("half"))

@@ -45,7 +45,8 @@ def opened(folder: Path, name: str, *, trusted: bool = False) -> WaveformModel:
 def playing(frames: int = FRAMES) -> Float32:
     time = np.arange(frames)
     noise = np.random.default_rng(3).standard_normal(frames)
-    return (0.4 * np.sin(time / 17.0) * np.exp(-(time % 3000) / 1500.0) + 0.05 * noise).astype(np.float32)
+    tone = np.sin(time / 17.0) * np.exp(-(time % 3000) / 1500.0)
+    return np.asarray(0.4 * tone + 0.05 * noise, dtype=np.float32)
 
 
 def turning(found: Capture, frames: int = FRAMES) -> Float32:
@@ -67,7 +68,7 @@ def stream_through(stream: WaveformStream, audio: Float32, knobs: Float32, block
         end = min(at + blocks[turn % len(blocks)], len(audio))
         stream.process(audio[None, at:end], knobs[None, :, at:end], out[:, at:end])
         at, turn = end, turn + 1
-    return out[0]
+    return np.asarray(out[0])
 
 
 def play(model: WaveformModel, name: str, blocks: list[int], variant: int = -1) -> Float32:

@@ -542,6 +542,7 @@ def bench(
 ) -> None:
     """Measure block times against the clock, beside a callback that does nothing."""
     from .engine.bench import as_json, bench_block
+    from .engine.fx.graph import has_pyo
     from .engine.host import check_rate
     from .engine.model import load_model
     from .engine.preset import build_rig, load_rig
@@ -562,6 +563,11 @@ def bench(
         makers = {loaded.spec.name: open_model}
     else:
         entries = [entry for entry in Library().entries() if entry.factory]
+        if not has_pyo():
+            left_out = [entry for entry in entries if any(slot.kind == "fx" for slot in entry.read().slots)]
+            entries = [entry for entry in entries if entry not in left_out]
+            names = ", ".join(entry.name for entry in left_out)
+            _notices([f"not measured: {names}: effects need pyo: pip install 'duende[fx]'"] if left_out else [])
         makers = {entry.name: functools.partial(load_rig, entry, provider) for entry in entries}
     heads = ("model", "block", "period", "median", "p99", "p99.9", "worst", "load", "misses", "idle", "added")
     table = Table(

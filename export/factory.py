@@ -149,6 +149,20 @@ def write_presets(
         (target / f"{one.name}{FORMAT_1_SUFFIX}").unlink(missing_ok=True)
 
 
+def refresh(folder: Path, file: str) -> list[library.Entry]:
+    """Presets of a folder that play a file, as they are after its present hash was written into them."""
+    found = []
+    for entry in library.Library(own=folder / "none", factory=folder).entries():
+        preset = entry.read()
+        playing = [slot for slot in preset.slots if slot.file == file]
+        for slot in playing:
+            slot.sha256 = hash_of((folder / file).read_bytes())
+        if playing:
+            write_atomically(entry.path, encode_preset(preset))
+            found.append(entry)
+    return found
+
+
 def convert(folder: Path) -> list[Path]:
     """Write a folder's presets of format 1 anew in the present one, with the hashes of the models that are there."""
     written = []
@@ -230,8 +244,7 @@ def main(arguments: list[str]) -> None:
         if names and family.name not in names:
             continue
         build(family, clips, guitars, root / "presets")
-        names_of = [voice.name for voice in family.voices if voice.description] + [one.name for one in family.blends]
-        match([library.Entry(name, root / "presets", factory=True) for name in names_of], demo_phrase(RATE))
+        match(refresh(root / "presets", f"{family.name}.onnx"), demo_phrase(RATE))
         for voice in (voice for voice in family.voices if voice.description):
             sys.stdout.write("\n".join(rows(voice, judge(voice, clips, guitars))) + "\n")
             sys.stdout.flush()

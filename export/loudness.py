@@ -3,6 +3,7 @@
 `python -m duende.export.loudness` shows what they have; with --write it sets them, and shows what they have then.
 """
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyloudnorm
 
 from .. import DuendeError
 from ..engine.preset import load_rig
+from ..engine.processor import widens_at
 from ..engine.render import render_array
 from ..presets.format import encode_preset, write_atomically
 from ..presets.library import Entry, Library
@@ -28,14 +30,23 @@ BOUND_DB = 1.0
 
 
 def loudness(samples: Float32) -> float:
-    """Integrated loudness [LUFS] of mono samples [n] at RATE (ITU-R BS.1770-4)."""
-    return float(pyloudnorm.Meter(RATE).integrated_loudness(samples.astype(np.float64)))
+    """Integrated loudness [LUFS] of samples [n] or [n, sides] at RATE (ITU-R BS.1770-4); of sides: their mean.
+
+    So the same on both sides is as loud as in mono.
+    """
+    sides = 1 if samples.ndim == 1 else samples.shape[1]
+    whole = float(pyloudnorm.Meter(RATE).integrated_loudness(samples.astype(np.float64)))
+    return whole - 10.0 * math.log10(sides)
 
 
 def preset_loudness(entry: Entry, phrase: Float32, gain_db: float | None = None) -> float:
-    """LUFS of a preset on a phrase [n] at RATE, through the engine; gain_db: instead of its own output gain."""
-    values = {} if gain_db is None else {GAIN: gain_db}
-    return loudness(render_array(load_rig(entry, values=values), phrase, RATE)[: len(phrase)])
+    """LUFS of a preset on a phrase [n] at RATE, through the engine; gain_db: instead of its own output gain.
+
+    In stereo where the preset makes two sides of one, as it does live.
+    """
+    rig = load_rig(entry, values={} if gain_db is None else {GAIN: gain_db})
+    sides = 2 if any(widens_at(slot.processor, RATE) for slot in rig.chain.slots) else 1
+    return loudness(render_array(rig, np.repeat(phrase[:, None], sides, axis=1), RATE)[: len(phrase)])
 
 
 def matched_gain(entry: Entry, phrase: Float32) -> float:

@@ -142,7 +142,9 @@ def test_factory_presets_can_be_read() -> None:
         assert entry.factory
         assert entry.read().slots
         for slot in entry.read().slots:
-            assert entry.model_path(slot.file).is_file()
+            path = entry.file_of(slot)
+            assert path is None or path.is_file()
+            assert bool(slot.sha256) == bool(slot.file)
 
 
 def test_hashes_are_taken_over_and_checked(library: Library) -> None:

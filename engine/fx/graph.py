@@ -1,6 +1,7 @@
 """One pyo server with an effect's graph on it, run by hand, quantum by quantum."""
 
 import ctypes
+import importlib.util
 import os
 import threading
 from collections.abc import Callable
@@ -18,6 +19,11 @@ SETTLE_S = 0.01
 
 # pyo puts a new object on the server that was made last in this process, whatever thread it was made by.
 _making = threading.Lock()
+
+
+def has_pyo() -> bool:
+    """Whether effects can be played here."""
+    return importlib.util.find_spec("pyo") is not None
 
 
 def import_pyo() -> Any:

@@ -116,6 +116,21 @@ def test_a_converted_file_that_does_not_play_is_not_stored(
     assert everything_in(captures) == []
 
 
+def test_captures_of_another_library_are_checked_and_copied(tmp_path: Path, captures: Captures) -> None:
+    other = tiny_captures(tmp_path / "other")
+    done = import_capture(other.find("half"), captures, name="twin")
+    assert captures.find("twin").read_bytes() == other.find("half").read_bytes()
+    assert done.capture.spec.name == "Half a Twin"
+    assert import_capture(other.find("half"), captures, name="twin").known
+    named = import_capture(other.find("half"), captures, licence="MIT")
+    assert named.capture.licence == "MIT"
+    assert open_waveform(captures.find("half")).spec.provenance.licence == "MIT"
+    (tmp_path / "cut.onnx").write_bytes(other.find("half").read_bytes()[:-50])
+    with pytest.raises(DuendeError, match=r"cut\.onnx: "):
+        import_capture(tmp_path / "cut.onnx", captures)
+    assert everything_in(captures) == ["half.onnx", "twin.onnx"]
+
+
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path, captures: Captures, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write(tmp_path / "amp.nam", linear_nam([0.5]))
     before = import_capture(source, captures).capture.spec

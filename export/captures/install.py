@@ -1,14 +1,19 @@
 """Captures of others into the library: read, converted, checked, and only then stored under their names."""
 
+import functools
 import os
 import tempfile
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
+
 from ... import DuendeError
+from ...engine.graph_check import parse, read_bytes
+from ...engine.spec import METADATA_KEY
 from ...engine.waveform_model import open_waveform
-from ...presets.captures import Captures
+from ...presets.captures import ENDING, Captures
 from .described import UNKNOWN, Described, decibels, describe, plain
 from .graph import convert
 from .network import Capture
@@ -69,29 +74,36 @@ def import_capture(
 ) -> Imported:
     """Bring one capture, a file or an old NAM directory, into the library; all of it or nothing.
 
+    A model file of duende's own (.onnx), from another library, is checked and copied.
+
     name:    its name there; without one, the file's in allowed letters, with a number where that is among `taken`.
     licence: what it may be used under, where its file does not say so, or says otherwise.
     force:   put it into the place of another capture of that name.
     DuendeError, one line, for what `read_capture` and `convert` refuse, and for a name that is taken. What is in the
     library from the same bytes stays as it is.
     """
-    capture = read_capture(source)
     if licence is not None:
-        capture = replace(capture, licence=_checked_licence(licence))
+        licence = _checked_licence(licence)
+    make: Callable[[], bytes]
+    if source.suffix.lower() == ENDING and source.is_file():
+        digest, make = _own(source, licence)
+    else:
+        capture = read_capture(source)
+        if licence is not None:
+            capture = replace(capture, licence=licence)
+        digest, make = capture.source.sha256, functools.partial(_converted, capture)
     if name is None:
         name = _free_name(captures.name_for(source.name if source.is_dir() else source.stem), taken)
     path = captures.path_of(name)
     if path.is_file() and not force:
-        known = _known(name, path, capture, licence)
+        known = _known(name, path, digest, licence)
         if known is not None:
             return Imported(source, known, known=True)
         raise DuendeError(
             f"{source.name}: there is a capture {name!r} already: choose another name (--name), or replace it with "
             f"--force"
         )
-    data = convert(capture)
-    _check_converted(data, capture)
-    return Imported(source, describe(name, captures.add(name, data, force=force)))
+    return Imported(source, describe(name, captures.add(name, make(), force=force)))
 
 
 def import_folder(
@@ -155,8 +167,9 @@ def found_below(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _check_converted(data: bytes, capture: Capture) -> None:
-    """Open a converted file as the engine does, golden pair included, before anybody can play it."""
+def _converted(capture: Capture) -> bytes:
+    """The model file of a capture, opened as the engine does, golden pair included, before anybody can play it."""
+    data = convert(capture)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "converted.onnx"
         path.write_bytes(data)
@@ -164,6 +177,25 @@ def _check_converted(data: bytes, capture: Capture) -> None:
             open_waveform(path)
         except DuendeError as error:
             raise DuendeError(f"{capture.source.file}: converted, it does not play: {error}") from error
+    return data
+
+
+def _own(source: Path, licence: str | None) -> tuple[str, Callable[[], bytes]]:
+    """Hash of what a model file of duende's own was made of, and the file, checked, with another licence if given."""
+    spec = open_waveform(source).spec
+
+    def make() -> bytes:
+        data = read_bytes(source)
+        if licence is None:
+            return data
+        graph, _ = parse(data, source.name)
+        provenance = msgspec.structs.replace(spec.provenance, licence=licence)
+        for entry in graph.metadata_props:
+            if entry.key == METADATA_KEY:
+                entry.value = msgspec.structs.replace(spec, provenance=provenance).encode()
+        return bytes(graph.SerializeToString())
+
+    return spec.provenance.sha256, make
 
 
 def _free_name(name: str, taken: Container[str]) -> str:
@@ -175,14 +207,14 @@ def _free_name(name: str, taken: Container[str]) -> str:
     return free
 
 
-def _known(name: str, path: Path, capture: Capture, licence: str | None) -> Described | None:
-    """What stands in the library under a name, if it was made of the very same file."""
+def _known(name: str, path: Path, digest: str, licence: str | None) -> Described | None:
+    """What stands in the library under a name, if it was made of the very same file, of that hash."""
     try:
         there = describe(name, path)
     except DuendeError:
         return None
     origin = there.spec.provenance
-    same = origin.sha256 == capture.source.sha256 and (licence is None or origin.licence == licence)
+    same = origin.sha256 == digest and (licence is None or origin.licence == licence)
     return there if same else None
 
 

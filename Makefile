@@ -36,7 +36,7 @@ $(VENV)/stamp-light: pyproject.toml | $(VENV)/stamp-venv
 $(VENV)/stamp-dev: pyproject.toml | $(VENV)/stamp-venv
 	@echo 'installing the development environment, torch included (once; some minutes)'
 	@$(PIP) install $(TORCH)
-	@$(PIP) install -e '.[cpu,fx,train,midi,dev]'
+	@$(PIP) install -e '.[cpu,fx,train,midi,gui,dev]'
 	@touch $(VENV)/stamp-light $@
 
 setup: $(VENV)/stamp-dev

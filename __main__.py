@@ -4,8 +4,11 @@ import functools
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -29,6 +32,8 @@ err = Console(stderr=True, highlight=False)
 PresetOption = Annotated[str, typer.Option("--preset", "-p", help="Preset by name; `duende presets` lists them.")]
 ProviderOption = Annotated[str, typer.Option(help="cpu, cuda or tensorrt; falls back to the CPU.")]
 DEFAULT_PRESET = "cello"
+GUI_PORT = 7702
+GUI_END_S = 3.0
 PIPE_WIDTH = 1000
 Word = TypeVar("Word", bound=str)
 
@@ -124,6 +129,8 @@ def live(
     name: Annotated[str | None, typer.Option(help="Name under which others find this host.")] = None,
     cores: Annotated[str | None, typer.Option(help="Cores for the sound alone, as 2,3.")] = None,
     log_file: Annotated[Path | None, typer.Option(help="Write the log to the end of this file, too.")] = None,
+    gui: Annotated[bool, typer.Option("--gui", help="Serve the GUI, too, in a process of its own.")] = False,
+    gui_port: Annotated[int, typer.Option(help="Port of the GUI.")] = GUI_PORT,
 ) -> None:
     """Play: a guitar in, a stylised guitar out; controlled over OSC. What is given here is kept for the next time."""
     from .engine.control.settings import read_settings, settings_path
@@ -151,9 +158,72 @@ def live(
     _stop_on_signals(done)
     show = Show(settings, path, _values(values, mix=mix, amount=amount), headless=headless, log_file=log_file)
     say = (lambda text: None) if headless else functools.partial(out.print, soft_wrap=True)
-    failure = show.run(done, seconds, say)
+    network = settings.network
+    with _gui_beside(network.host, gui_port, network.token, network.hosts) if gui else nullcontext():
+        failure = show.run(done, seconds, say)
     if failure is not None:
         raise DuendeError(failure)
+
+
+@app.command("gui")
+def open_gui(
+    connect: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a host's OSCQuery; without it, the one here.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to serve on; others than 127.0.0.1 need a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to serve on.")] = GUI_PORT,
+    token: Annotated[str | None, typer.Option(help="What a browser must give, once.")] = None,
+    host_token: Annotated[str | None, typer.Option(help="What the host asks for; without it --token.")] = None,
+    name: Annotated[
+        list[str] | None, typer.Option(help="Name under which browsers reach this, beside its own.")
+    ] = None,
+    native: Annotated[bool, typer.Option("--native", help="In a window of its own, where the system has one.")] = False,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    beside: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Serve the GUI: a page for phone, tablet and computer that controls a host, on this machine or another."""
+    from .gui.app import TOKEN_VARIABLE, Options, end_with_parent, run_gui
+    from .gui.target import Target
+
+    token = os.environ.get(TOKEN_VARIABLE, "") if token is None else token
+    wanted = None if connect is None else Target.parse(connect, host_token if host_token is not None else token)
+
+    def find() -> Target:
+        from .engine.control.instances import choose_instance, instances
+
+        if wanted is not None:
+            return wanted
+        own = [info for info in instances() if info.pid == beside]
+        if beside is not None and not own:
+            raise DuendeError("the host has not opened its ports yet")
+        info = own[0] if own else choose_instance(None)
+        return Target(info.address, info.http_port, host_token if host_token is not None else token)
+
+    if beside is not None:
+        end_with_parent()
+    options = Options(host, port, token, frozenset(name or ()), native, show)
+    run_gui(find, options, functools.partial(out.print, soft_wrap=True))
+
+
+@contextmanager
+def _gui_beside(host: str, port: int, token: str, names: list[str]) -> Iterator[None]:
+    """The GUI in a process of its own, that ends with this one; where it fails, the sound goes on."""
+    from .gui.app import TOKEN_VARIABLE
+
+    command = [sys.executable, "-m", "duende", "gui", "--host", host, "--port", str(port), "--beside", str(os.getpid())]
+    command += [word for name in names for word in ("--name", name)]
+    # Not on the command line, where everybody on this machine could read it.
+    environment = os.environ | {TOKEN_VARIABLE: token}
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(GUI_END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 @app.command()
@@ -734,13 +804,8 @@ def capture_command(
             say=lambda text: bar.update(task, description=text),
             note=lambda text: _notices([text]),
         )
-    aligned = done.alignment
-    out.print(
-        f"latency {aligned.latency_samples:.2f} samples"
-        f", drift {aligned.drift_ppm:+.1f} ppm; {done.trained.steps} steps in {done.trained.seconds:.0f} s",
-        soft_wrap=True,
-    )
-    out.print(f"ESR {done.trained.error:.4f}: {done.verdict}", soft_wrap=True)
+    for line in done.lines():
+        out.print(line, soft_wrap=True)
     out.print(f"wrote {done.path}", markup=False, soft_wrap=True)
     out.print(f"{name} is in the library ({done.seconds:.0f} s in all): duende captures show {name}", soft_wrap=True)
 

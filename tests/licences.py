@@ -60,6 +60,7 @@ ALLOWED = {
 EXCEPTIONS = {
     "nvidia-*": "libraries that torch's CUDA wheel asks for; a CPU wheel has none; not shipped here",
     "cuda-*": "the same",
+    "docutils": "public domain and BSD; its GPL is that of an Emacs mode, which the wheel does not hold",
     "python-osc": "the Unlicense (public domain); its metadata says no more than freely distributable",
 }
 

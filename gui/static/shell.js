@@ -1,0 +1,3 @@
+import { Shell } from "duende-gui";
+
+export default Shell;

@@ -357,3 +357,32 @@ def test_the_set_list_that_is_followed_is_that_of_the_disk(tmp_path: Path) -> No
 
     asyncio.run(play())
     assert session.state.preset == "duo"
+
+
+def test_a_preset_that_cannot_be_played_is_not_in_the_way_of_the_others(tmp_path: Path) -> None:
+    session = tiny_session(tmp_path)
+    (session.library.own / "even.toml").write_text("broken")
+    (session.library.own / "pyo.toml").write_bytes((session.library.own / "wire.toml").read_bytes())
+    assert session.names() == ["duo", "even", "pyo", "solo", "wire"]
+    engine = session.engine
+    assert isinstance(engine, QuickEngine)
+
+    async def play() -> None:
+        await session.load("duo")
+        with pytest.raises(DuendeError, match=r"even\.toml"):
+            await session.step(1)
+        assert session.state.preset == "duo"
+        engine.failure = DuendeError("effects need pyo")
+        with pytest.raises(DuendeError, match="need pyo"):
+            await session.step(1)
+        await session.step(1)
+        assert session.state.preset == "solo"
+        await session.step(-1)
+        assert session.state.preset == "pyo"
+        with pytest.raises(DuendeError, match=r"even\.toml"):
+            await session.step(-1)
+        await session.load("wire")
+        await session.step(-1)
+        assert session.state.preset == "solo", "what is loaded by name is where the next step begins"
+
+    asyncio.run(play())

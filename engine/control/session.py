@@ -113,6 +113,7 @@ class Session:
         self._newest = 0
         self._moved: dict[str, float] | None = None
         self._glide: asyncio.Task[None] | None = None
+        self._refused: int | None = None
         self._models: dict[tuple[str, int], list[str]] = {}
         self._controls: dict[tuple[str, int], list[Control]] = {}
         self._responses = Responses()
@@ -221,10 +222,15 @@ class Session:
             self.state.tempo if content.tempo is None else content.tempo,
             place,
         )
-        return await self._play(show)
+        played = await self._play(show)
+        self._refused = None
+        return played
 
     async def step(self, by: int) -> Played:
-        """Switch to the preset that lies so many places on, around the end of the list."""
+        """Switch to the preset that lies so many places on, around the end of the list.
+
+        After one that cannot be played the next step goes on from there: it is not in the way of the others.
+        """
         names = self.names()
         if not names:
             raise DuendeError("there are no presets")
@@ -232,7 +238,13 @@ class Session:
         # What plays may have been renamed: then the place says where in the set list.
         if not 0 <= here < len(names) or (names[here] != self.state.preset and self.state.preset in names):
             here = names.index(self.state.preset) if self.state.preset in names else -by
-        return await self.load((here + by) % len(names))
+        there = (here if self._refused is None else self._refused) + by
+        try:
+            played = await self.load(there % len(names))
+        except DuendeError:
+            self._refused = there % len(names)
+            raise
+        return played
 
     async def load_set_list(self, name: str) -> list[str]:
         """Let next, previous and numbers follow a set list, whose presets are opened now; the presets."""
@@ -247,6 +259,7 @@ class Session:
 
     def _follow(self, name: str, listed: list[str]) -> None:
         self.state.set_list, self.state.listed, self.state.place = name, listed, -1
+        self._refused = None
         self._keep()
         for listener in self.structured:
             listener()

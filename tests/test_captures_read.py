@@ -422,7 +422,7 @@ def test_a_container_has_one_variant_per_width(tmp_path: Path) -> None:
         (container(1.0, config={"submodels": []}), "config.submodels is a list of 0"),
         (
             container(1.0, config={"submodels": [{"max_value": 1.0, "model": container(1.0)}]}),
-            'config.submodels[0].model.architecture is "SlimmableContainer": a container within a container',
+            'config.submodels[0].model.architecture is "SlimmableContainer": a container is only read',
         ),
         (container(1.0, sample_rate=44100), "config.submodels[0].model.sample_rate is 48000"),
         (
@@ -761,12 +761,19 @@ TORCH = {"l.weight": [[1.0], [2.0]], "l.bias": [0.0, 0.0], "m.weight": [[1.0, 1.
         (NAM, "config.head", {"channels": 1, "out_channels": 1}, "config.head.kernel_sizes is missing"),
         (NAM, "config.condition_dsp", 3, "config.condition_dsp is 3: an object"),
         (NAM, "config.condition_dsp", {"architecture": "LSTM"}, "config.condition_dsp.config is missing"),
+        (
+            NAM,
+            "config.condition_dsp",
+            container(1.0),
+            'condition_dsp.architecture is "SlimmableContainer": a container',
+        ),
         (NAM, "config.condition_dsp", LSTM | {"version": "0.9.0"}, "config.condition_dsp.version is"),
         (LSTM, "config.hidden_size", 0, "config.hidden_size is 0: 1 to 1024"),
         (LSTM, "config.hidden_size", 1024, "weights has 16 numbers: too few, they end in layer 1"),
         (LSTM, "config.num_layers", 0, "config.num_layers is 0: 1 to 256"),
         (LSTM, "config.num_layers", 2, "weights has 16 numbers: too few, they end in layer 2"),
         (LSTM, "config.input_size", 2, "weights has 16 numbers: too few"),
+        (LSTM, "config.input_size", 10, "config.input_size is 10: 1 to 9"),
         (LSTM, "config.in_channels", 2, "config.in_channels is 2: 1, as input_size"),
         (LSTM, "config.out_channels", 2, "weights has 16 numbers: too few"),
         (CONVNET, "config.groups", 2, "config.groups has 2 groups, which do not divide 1"),

@@ -212,8 +212,6 @@ def _container(root: Field) -> tuple[tuple[Variant, ...], list[Model]]:
         inner = entry.at("model").object()
         if inner.has("version"):
             _version(inner.at("version"))
-        if _architecture(inner) == "slimmablecontainer":
-            raise inner.at("architecture").wrong("a container within a container is not read")
         model = _model(inner, None, 0)
         if rate is not None and model.rate not in (None, rate):
             raise inner.at("sample_rate").wrong(f"the container is for {rate} Hz")
@@ -239,6 +237,8 @@ def _model(field: Field, weights: Weights | None, depth: int) -> Model:
     if name == "wavenet":
         network, notes = _wavenet(config, cursor, rate, depth)
         return Model(network, "WaveNet", rate, notes)
+    if name == "slimmablecontainer":
+        raise field.at("architecture").wrong("a container is only read where it holds all the rest")
     if name not in READERS:
         want = "WaveNet, LSTM, ConvNet, Linear or SlimmableContainer"
         raise field.at("architecture").wrong(f"{want} are read")
@@ -531,7 +531,7 @@ def _activation(field: Field, channels: int) -> Activation:
 
 
 def _lstm(config: Field, weights: Weights, rate: int | None) -> Stack:
-    inputs = config.at("input_size").integer(1, MAX_CHANNELS, config.at("in_channels").integer(1, MAX_INPUTS, 1))
+    inputs = config.at("input_size").integer(1, MAX_INPUTS, config.at("in_channels").integer(1, MAX_INPUTS, 1))
     channels = config.at("in_channels")
     if channels.present and channels.integer(1, MAX_INPUTS) != inputs:
         raise channels.wrong(f"{inputs}, as input_size")

@@ -31,11 +31,21 @@ WIDTH = 16
 DOMAIN = "com.microsoft.nchwc"
 ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu", "leaky_relu": "LeakyRelu", "sigmoid": "Sigmoid"}
 FEWEST_TURNS = 4
+SAVED_PER_LAYER = 115_000
+"""How many multiplications in vain take as long as what a plan saves in each layer."""
 
 
-def can_be_blocked(layout: WaveformLayout) -> bool:
-    """Whether each array fits into rows of 16 channels."""
-    return all(array.channels <= WIDTH and array.head_channels <= WIDTH for array in layout.arrays)
+def worth_blocking(layout: WaveformLayout, length: int) -> bool:
+    """Whether a plan for blocks of this length can be made and is likely to be quicker than the graph.
+
+    Narrow arrays are widened to 16 rows: what that costs grows with the length, and what a plan saves does not
+    (`bench/captures.md`).
+    """
+    if any(array.channels > WIDTH or array.head_channels > WIDTH for array in layout.arrays):
+        return False
+    layers = [(array.channels, layer.taps) for array in layout.arrays for layer in array.layers]
+    in_vain = sum((taps + 1) * (WIDTH**2 - channels**2) for channels, taps in layers)
+    return in_vain * length <= len(layers) * SAVED_PER_LAYER
 
 
 @dataclass(frozen=True)
@@ -152,8 +162,6 @@ class BlockedPlan:
 
     def __init__(self, layout: WaveformLayout, weights: dict[str, Float32], length: int, name: str) -> None:
         """weights: the constants that layout names. DuendeError, ValueError or KeyError where it cannot be built."""
-        if not can_be_blocked(layout):
-            raise ValueError(f"more than {WIDTH} channels")
         self.length = length
         writer = _Writer(length)
         self.column, output = _write(writer, layout, weights)

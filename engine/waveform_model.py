@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx
 
 from .. import DuendeError
-from .blocked import BlockedPlan, BlockedStream, can_be_blocked
+from .blocked import BlockedPlan, BlockedStream, worth_blocking
 from .graph_check import (
     check_graph,
     check_state,
@@ -115,7 +115,7 @@ class WaveformModel:
     def _plan(self, variant: int, length: int) -> BlockedPlan | None:
         """A quicker way through a variant for blocks of one length; None where there is none on this machine."""
         layout = self.spec.variants[variant].layout
-        if layout is None or not can_be_blocked(layout):
+        if layout is None or not worth_blocking(layout, length):
             return None
 
         def make() -> BlockedPlan | None:

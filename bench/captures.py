@@ -85,18 +85,10 @@ def lstm(cells: int, layers: int) -> Stack:
     """Layers of cells after one another, and a dense layer."""
     rng, made, inputs = np.random.default_rng(1), [], 1
     for _ in range(layers):
-        draw = lambda *shape: (0.3 * rng.standard_normal(shape)).astype(np.float32)  # noqa: E731
-        made.append(
-            Recurrent(
-                "lstm",
-                draw(4 * cells, inputs),
-                draw(4 * cells, cells),
-                draw(4 * cells),
-                np.zeros(4 * cells, dtype=np.float32),
-                draw(cells),
-                draw(cells),
-            )
-        )
+        weights = (0.3 * rng.standard_normal((4 * cells, inputs + cells + 2))).astype(np.float32)
+        into, onto = weights[:, :inputs], weights[:, inputs : inputs + cells]
+        rest = np.zeros(cells, dtype=np.float32)
+        made.append(Recurrent("lstm", into, onto, weights[:, -1], weights[:, -2], rest, rest))
         inputs = cells
     return Stack((*made, conv(rng, 1, cells)), 1, prewarm_samples=RATE // 2)
 
@@ -266,12 +258,12 @@ def main() -> None:
                 sys.stderr.write(f"{name}, {block} frames\n")
                 streams = [model.start(0, 1, block) for _ in range(2)]
                 planned = block in streams[0].lengths
-                runs = [
+                runs: list[Naive | Played] = [
                     Naive(network, block),
                     Played(streams[0], block, planned=False),
                     Played(streams[1], block, planned=True),
                 ]
-                table = np.array(measure(runs, asked.calls, asked.rounds))
+                table: npt.NDArray[np.float64] = np.array(measure(runs, asked.calls, asked.rounds))
                 naive, own, played = np.median(table, axis=0)
                 low, ratio, high = np.percentile(table[:, 2] / table[:, 0], [10, 50, 90])
                 period = 1e6 * block / RATE

@@ -102,8 +102,8 @@ class WaveformSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything the engine must know to play a capture, and a person to choose one.
 
     knobs:       controls that the capture was trained with, 0 to 1, in the order of the graph's input `knobs`.
-    loudness_db: RMS of its answer to a standard phrase, dB; None: unknown. loudness_measured: not by the file's
-                 author but here, on a phrase of our own.
+    loudness_db: RMS of its answer to pink noise of -15 dB, dB; None: unknown. loudness_measured: not by the file's
+                 author but here, on a noise of our own.
     gain:        0..1, how much it compresses; None: unknown.
     input_level_dbu, output_level_dbu: dBu RMS of a 1 kHz sine that peaks at 0 dBFS; None: unknown.
     tags:        what its author says about the gear and the tone.

@@ -51,6 +51,7 @@ Float32 = npt.NDArray[np.float32]
 GOLDEN_SAMPLES = 256
 RECURRENT_MEMORY_S = 0.25
 SELF_TEST_TOLERANCE = 1e-4
+LOUDNESS_RMS = 0.1785
 FAST_TANH = (2.45550750702956, 0.893229853513558, 0.821226666969744, 2.44506634652299, 0.814642734961073)
 
 
@@ -339,26 +340,19 @@ def _self_test(capture: Capture) -> None:
 
 
 def _loudness(session: Any, variant: WaveformVariant, held: Float32, rate: int) -> float | None:
-    """RMS in dB of the answer to a phrase of our own; None where it is silent."""
+    """RMS in dB of the answer to a noise of our own; None where it is silent."""
     answer = _answer(session, variant, loudness_phrase(rate), held)
     power = float(np.mean(answer.astype(np.float64) ** 2))
     return round(10.0 * float(np.log10(power)), 2) if power > 1e-20 else None
 
 
 def loudness_phrase(rate: int) -> Float32:
-    """A second of plucked notes: stands for the recording that NAM's trainer measures loudness on, of the same RMS."""
-    time = np.arange(rate) / rate
-    phrase = np.zeros(rate)
-    for start, hertz in ((0.0, 82.41), (0.12, 123.47), (0.25, 164.81), (0.45, 246.94), (0.65, 110.0), (0.8, 329.63)):
-        since = np.clip(time - start, 0.0, None)
-        sounding = (time >= start) * (1.0 - np.exp(-since / 0.001))
-        for partial in range(1, 9):
-            decay = np.exp(-since * (2.0 + 1.5 * partial))
-            phrase += sounding * decay * np.sin(2.0 * np.pi * partial * hertz * since) / partial
-    return np.asarray(phrase * (LOUDNESS_RMS / np.sqrt(np.mean(phrase**2))), dtype=np.float32)
-
-
-LOUDNESS_RMS = 0.1
+    """A second of pink noise from 20 Hz to 20 kHz: as NAM's trainer measures loudness by one, of the same RMS."""
+    hertz = np.fft.rfftfreq(rate, 1.0 / rate)
+    heard = (hertz >= 20.0) & (hertz <= 20_000.0)
+    spectrum = np.fft.rfft(np.random.default_rng(0).standard_normal(rate))
+    noise = np.fft.irfft(np.where(heard, spectrum / np.sqrt(np.maximum(hertz, 1.0)), 0.0), rate)
+    return np.asarray(noise * (LOUDNESS_RMS / np.sqrt(np.mean(noise**2))), dtype=np.float32)
 
 
 # -- networks --------------------------------------------------------------------------------------------------------

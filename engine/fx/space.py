@@ -22,8 +22,8 @@ COMB_S = 0.031
 FEEDBACK_OFFSET, FEEDBACK_SCALE = 0.7, 0.29
 DAMP_SCALE = 0.5
 REVERB_GAIN = 5.0
-# All-passes that make the two sides of the reverb unlike. Chosen from random ones for the least change of either side
-# in any third octave (0.3 dB from 80 Hz on).
+# All-passes that make the two sides of the reverb unlike. Chosen from random ones for the least change of what goes in
+# on either side, in any third octave from 80 Hz on (0.3 dB).
 SPREAD_S = (0.0044, 0.0106, 0.0120, 0.0125)
 SPREAD = 0.45
 

@@ -287,10 +287,13 @@ class WaveformStream:
 
 
 def sizes_up_to(max_block: int) -> list[int]:
-    """Numbers of samples that are run at once: all small ones, those that devices use, and the largest of all."""
+    """Numbers of samples that are run at once: all small ones, those that devices use, and the largest ones.
+
+    A bridge between two rates makes blocks of the largest sizes by turns.
+    """
     largest = min(max_block, LARGEST)
-    sizes = {*range(1, min(SMALL, largest) + 1), *(size for size in COMMON if size <= largest), largest}
-    return sorted(sizes)
+    small, common = range(1, min(SMALL, largest) + 1), (size for size in COMMON if size <= largest)
+    return sorted({*small, *common, *range(max(1, largest - 3), largest + 1)})
 
 
 def initial_states(variant: WaveformVariant, channels: int) -> list[Float32]:

@@ -28,6 +28,17 @@ def test_an_amplifier_is_measured_to_a_sample(delay: float) -> None:
     assert found.shift <= delay
 
 
+def test_the_answer_to_a_blip_has_the_last_word() -> None:
+    signal, plan = the_signal()
+    # Something of it comes at once, most of it later: no minimum phase. Much gain shows the first of it.
+    late = np.concatenate(([0.1, 0.1], np.zeros(22), [1.0])).astype(np.float32)
+    wet = np.tanh(100.0 * np.convolve(signal, late)[: len(signal)]).astype(np.float32)
+    assert align(signal, wet, RATE).latency_samples > 15.0
+    found = align(signal, wet, RATE, plan)
+    assert found.latency_samples == pytest.approx(0.0, abs=1.5)
+    assert found.shift <= 0
+
+
 def test_differences_in_delay_are_exact_though_the_amplifier_is_not_known() -> None:
     dry = played(12.0)
     wet = amplifier(dry, 20.0)

@@ -22,6 +22,7 @@ Float64 = npt.NDArray[np.float64]
 Complex128 = npt.NDArray[np.complex128]
 
 LONGEST_LAG_S = 2.0
+_COARSE_S = 300.0
 _SIZE = 8192
 _SEARCHED = 96
 _RELATED = 9.0
@@ -59,7 +60,8 @@ def align(dry: Float32, wet: Float32, sample_rate: float, plan: Layout | None = 
     """
     count = min(len(dry), len(wet))
     heard = slice(0, count) if plan is None else slice(plan.noise.start, plan.playing.stop)
-    coarse, related = _coarse_lag(dry[:count], wet[:count], round(LONGEST_LAG_S * sample_rate))
+    first = min(count, round(_COARSE_S * sample_rate))
+    coarse, related = _coarse_lag(dry[:first], wet[:first], round(LONGEST_LAG_S * sample_rate))
     if related < _RELATED:
         raise DuendeError(
             "WET does not follow DRY: they are not two recordings of the same playing, or lie more than "

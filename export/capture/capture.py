@@ -17,6 +17,7 @@ from .signal import recognise
 from .take import Take, aligned_take
 from .train import SIZES, Progress, TrainConfig, Trained, train
 
+_DOUBT_SAMPLES = 32
 MINUTES = (0.05, 600.0)
 VERDICTS = (
     (0.001, "cannot be told from the amplifier"),
@@ -55,7 +56,10 @@ class CaptureRequest:
 
 @dataclass(frozen=True)
 class Captured:
-    """The finished capture and what was found and measured on the way."""
+    """The finished capture and what was found and measured on the way.
+
+    replicate: error between the two answers to the same phrase; None where dry is not the test signal.
+    """
 
     path: Path
     imported: Imported
@@ -64,6 +68,18 @@ class Captured:
     trained: Trained
     replicate: float | None
     seconds: float
+
+    def lines(self) -> list[str]:
+        """What was measured, for the player."""
+        lag = self.alignment.latency_samples
+        lines = [f"latency {lag:.2f} samples, drift {self.alignment.drift_ppm:+.1f} ppm"]
+        if self.replicate is None:
+            lines[0] += f" (up to {_DOUBT_SAMPLES} samples too many: only the test signal's blips say more)"
+        else:
+            lines.append(f"the same phrase twice: error {self.replicate:.2g}")
+        trained = self.trained
+        lines.append(f"ESR {trained.error:.4f} after {trained.steps} steps, {trained.seconds:.0f} s: {self.verdict}")
+        return lines
 
     @property
     def verdict(self) -> str:

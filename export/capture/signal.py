@@ -32,9 +32,9 @@ _GAP_S = 0.4
 _SWEEPS_DBFS = (-36.0, -24.0, -12.0, -1.0)
 _SWEEP_HZ = (20.0, 20000.0)
 _NOISE_DBFS = tuple(range(-54, -5, 6))
-_PLAYING_DBFS = (-1.0, -16.0, -7.0, -28.0, -3.0, -20.0, -11.0, -36.0, -5.0)
-_VARIED = Augmentation(0.0, 0.5, 0.3, 0.2, 0.0, 0.0, 0.0, 1.0, 0.0)
-_BRIGHTER = (0.0, 7.0)
+_PLAYING_DBFS = (-1.0, -14.0, -7.0, -22.0, -3.0, -18.0, -10.0, -30.0, -5.0)
+_VARIED = Augmentation(0.0, 0.5, 0.3, 0.2, 0.0, 0.0, 0.0, 0.3, 0.0)
+_BRIGHTER = (0.0, 5.0)
 """Real guitars are brighter, duller, noisier and at other levels than one built-in instrument."""
 _PIECE_S = 7.0
 _FADE_S = 0.01

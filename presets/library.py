@@ -1,7 +1,7 @@
 """The library: factory presets that come with the program, and the player's own on disk."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from .format import (
     SlotPreset,
     check_file_name,
     check_name,
+    decode_preset,
     encode_preset,
     hash_of,
     read_preset,
@@ -27,7 +28,11 @@ from .set_list import SetLists
 from .together import write_together
 
 HOME_VARIABLE = "DUENDE_HOME"
-__all__ = ["HOME_VARIABLE", "NAME", "Entry", "Library", "check_name", "home"]
+__all__ = ["HOME_VARIABLE", "NAME", "Entry", "Library", "NameTakenError", "check_name", "home"]
+
+
+class NameTakenError(DuendeError):
+    """There is a preset of that name, and nobody said that it may be replaced."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ class Library:
                 check_file_name(file, every)
         entry = Entry(name, self.own, factory=False)
         if entry.path.exists() and not force:
-            raise DuendeError(f"there is a preset {name!r} already: choose another name, or replace it with --force")
+            raise NameTakenError(f"there is a preset {name!r} already: choose another name, or replace it with --force")
         others = self._used_by_others(name)
         names = {file: self._free_name(file, data, others) for file, data in files.items()}
         slots = [
@@ -171,6 +176,23 @@ class Library:
             written[goal.picture_path] = entry.picture_path.read_bytes()
         write_together(written | self.set_lists.renamed(name, to), [entry.path, entry.picture_path])
         return goal
+
+    def duplicate(self, name: str, to: str) -> Entry:
+        """Store a preset with all its files as another of the player's; DuendeError where `to` is taken."""
+        entry = self.find(name)
+        preset = entry.read()
+        files = {slot.file: entry.read_file(slot) for slot in preset.slots if slot.file}
+        picture = entry.picture_path.read_bytes() if entry.picture_path.is_file() else None
+        return self.save(to, msgspec.structs.replace(preset, name=to), files, picture)
+
+    def describe(self, name: str, description: str, tags: Sequence[str]) -> Entry:
+        """Write other words about one of the player's presets; DuendeError for the factory's and for too many."""
+        entry = self._own(name, "described anew")
+        words = msgspec.structs.replace(entry.read(), name=name, description=description, tags=list(tags))
+        data = encode_preset(words)
+        decode_preset(data, f"{name}{SUFFIX}")
+        write_together({self.own / f"{name}{SUFFIX}": data}, [self.own / f"{name}{FORMAT_1_SUFFIX}"])
+        return entry
 
     def delete(self, name: str, *, force: bool = False) -> list[str]:
         """Remove one of the player's presets, with the files that no other of his uses; the names of what is gone.

@@ -103,7 +103,8 @@ def test_load_is_shares_of_the_period(tmp_path: Path) -> None:
 
 def test_counts_are_sent_when_they_change_and_once_a_second(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
-    slow = {f"/duende/status/{name}" for name in ("latency", "xruns", "late", "rests", "faults", "device")}
+    names = ("latency", "parts", "xruns", "late", "rests", "faults", "device", "histogram")
+    slow = {f"/duende/status/{name}" for name in names}
     often = {"/duende/meter", "/duende/status/load"}
     assert set(desk.read()) == slow | often
     assert set(desk.read()) == often
@@ -167,15 +168,67 @@ def test_nodes_can_be_read_without_taking_anything(tmp_path: Path) -> None:
     desk.meters.opened(DEVICE)
     sent = desk.read()
     nodes = {node.address: node for node in desk.meters.nodes()}
-    assert set(nodes) == {*sent, "/duende/status/device", "/duende/status/latency"}
+    assert nodes.pop("/duende/status/reset").access == 2
+    assert set(nodes) == {*sent, *(f"/duende/status/{name}" for name in ("device", "latency", "parts"))}
     for node in nodes.values():
         assert node.read is not None
         assert node.stream
         assert node.access == 1
         values = node.read()
-        assert len(values) == len(node.types)
+        types = node.types * len(values) if len(node.types) == 1 else node.types
+        assert len(values) == len(types)
         assert all(
-            isinstance(value, {"f": float, "i": int, "s": str}[tag])
-            for value, tag in zip(values, node.types, strict=True)
+            isinstance(value, {"f": float, "i": int, "s": str}[tag]) for value, tag in zip(values, types, strict=True)
         )
         assert values == node.read() == sent[node.address]
+
+
+def test_counts_begin_anew_when_they_are_told_to(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    nodes = {node.address: node for node in desk.meters.nodes()}
+    reset = nodes["/duende/status/reset"].write
+    assert reset is not None
+    for name, times in (("late", 3), ("input_xruns", 2), ("rests", 1), ("faults", 4), ("failed", 5)):
+        desk.audio.add(name, times)
+    desk.audio.block_done(120.0)
+    desk.read()
+    reset([])
+    told = desk.read()
+    for name, values in (("late", [0]), ("xruns", [0, 0]), ("rests", [0]), ("faults", [0])):
+        assert told[f"/duende/status/{name}"] == values
+    assert sum(map(float, map(str, told["/duende/status/histogram"][2:]))) == 0.0
+    desk.audio.add("late")
+    desk.audio.block_done(120.0)
+    assert desk.read()["/duende/status/late"] == [1]
+    assert desk.meters.histogram()[2:6] == [0.0, 0.0, 1.0, 0.0]
+    assert desk.audio.count("late") == 4, "the audio thread's own count is nobody else's"
+
+
+def test_another_engine_counts_from_nothing(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.audio.add("late", 3)
+    desk.audio.block_done(120.0)
+    desk.meters.reset()
+    desk.audio.clear()
+    desk.audio.add("late")
+    desk.audio.block_done(30.0)
+    assert desk.read()["/duende/status/late"] == [1]
+    assert desk.meters.histogram()[2:6] == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_the_histogram_holds_every_block(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.audio.set_level("period_us", 2666.0)
+    for time_us in (10.0, 40.0, 60.0, 1e9):
+        desk.audio.block_done(time_us)
+    period, step, *counts = desk.meters.histogram()
+    assert (period, step) == (2666.0, 50.0)
+    assert counts == [2.0, 1.0] + 125 * [0.0] + [1.0]
+
+
+def test_delay_is_told_by_part(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, safety=2)
+    desk.session.state.latency, desk.session.state.reblocking = [128, 0], 64
+    assert desk.read()["/duende/status/parts"] == [-1.0, *(pytest.approx(n / 48.0) for n in (64, 0, 128, 0))]
+    desk.meters.opened(DEVICE)
+    assert desk.read()["/duende/status/parts"] == [5.5, *(pytest.approx(n / 48.0) for n in (64, 256, 128, 0))]

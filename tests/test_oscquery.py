@@ -234,6 +234,12 @@ def test_a_whole_session_is_shown(tmp_path: Path) -> None:
             return set().union(*below, [node["FULL_PATH"]] if "TYPE" in node else [])
 
         assert addresses(tree) == set(namespace.nodes)
+        below = tree["CONTENTS"]["duende"]["CONTENTS"]
+        assert below["mix"]["DEFAULT"] == [1.0]
+        assert below["bypass"]["DEFAULT"] == [0]
+        assert below["slot"]["CONTENTS"]["1"]["CONTENTS"]["style0"]["DEFAULT"] == [1.0]
+        assert below["style"]["CONTENTS"]["style1"]["DEFAULT"] == [0.0]
+        assert "DEFAULT" not in below["tempo"]
 
     run(test())
 

@@ -164,6 +164,7 @@ def test_a_saved_preset_is_told(desk: Desk) -> None:
         "/duende/preset/current": ["mine"],
         "/duende/preset/list": ["duo", "mine", "solo", "wire"],
         "/duende/setlist/current": [""],
+        "/duende/snapshot/stored": [],
     }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from duende import DuendeError
+from duende.engine.control.commands import session_nodes
 from duende.engine.control.history import STEPS, History, Moved, Rebuilt
 from duende.engine.control.session import Session
 from duende.engine.messages import Preload
@@ -32,6 +33,11 @@ def session(tmp_path: Path, clock: Clock) -> Session:
     session.history = History(clock)
     asyncio.run(session.load("duo"))
     return session
+
+
+def _engine(session: Session) -> QuickEngine:
+    assert isinstance(session.engine, QuickEngine)
+    return session.engine
 
 
 def undo(session: Session) -> str:
@@ -264,3 +270,86 @@ def test_a_set_list_that_is_not_right_changes_nothing(session: Session) -> None:
     assert session.state.set_list == ""
     with pytest.raises(DuendeError, match=r"preset name '\.\./x'"):
         lists.write("../x", ["duo"])
+
+
+def test_two_sides_of_values_are_compared_at_once(session: Session) -> None:
+    asyncio.run(session.load("duo"))
+    session.set("slot/1/amount", 0.2)
+    orders = len(_engine(session).orders)
+    asyncio.run(session.compare("b"))
+    assert session.get("slot/1/amount") == 0.2, "a side where nobody was is like the other"
+    session.set("slot/1/amount", 0.9)
+    session.set("output/gain", -6.0)
+    session.set_tempo(90.0)
+    for _ in range(2):
+        asyncio.run(session.compare("a"))
+        assert (session.get("slot/1/amount"), session.get("output/gain"), session.state.tempo) == (0.2, 0.0, 120.0)
+        asyncio.run(session.compare("a"))
+        assert session.get("slot/1/amount") == 0.2, "once more changes nothing"
+        asyncio.run(session.compare("b"))
+        assert (session.get("slot/1/amount"), session.get("output/gain"), session.state.tempo) == (0.9, -6.0, 90.0)
+    assert len(_engine(session).orders) == orders, "the chain was not built anew"
+
+
+def test_two_sides_may_be_other_presets(session: Session) -> None:
+    asyncio.run(session.load("duo"))
+    session.set("slot/1/amount", 0.2)
+    asyncio.run(session.compare("b"))
+    asyncio.run(session.load("solo"))
+    session.set("slot/1/amount", 0.6)
+    asyncio.run(session.compare("a"))
+    assert (session.state.preset, session.get("slot/1/amount")) == ("duo", 0.2)
+    asyncio.run(session.compare("b"))
+    assert (session.state.preset, session.get("slot/1/amount")) == ("solo", 0.6)
+    asyncio.run(session.undo())
+    assert (session.state.preset, session.get("slot/1/amount")) == ("duo", 0.2)
+
+
+def test_a_side_is_copied_to_the_other(session: Session) -> None:
+    asyncio.run(session.load("duo"))
+    asyncio.run(session.compare("b"))
+    session.set("slot/1/amount", 0.3)
+    session.copy_side()
+    asyncio.run(session.compare("a"))
+    assert session.get("slot/1/amount") == 0.3
+
+
+def test_a_side_that_cannot_be_played_leaves_everything_as_it_was(session: Session) -> None:
+    asyncio.run(session.load("duo"))
+    asyncio.run(session.compare("b"))
+    asyncio.run(session.load("solo"))
+    _engine(session).failure = DuendeError("no")
+    with pytest.raises(DuendeError, match="no"):
+        asyncio.run(session.compare("a"))
+    assert (session.side, session.state.preset) == ("b", "solo")
+    asyncio.run(session.compare("a"))
+    assert (session.side, session.state.preset) == ("a", "duo")
+
+
+def test_switching_sides_is_taken_back_in_one_step(session: Session) -> None:
+    asyncio.run(session.load("duo"))
+    asyncio.run(session.compare("b"))
+    session.set("slot/1/amount", 0.9)
+    session.set("output/gain", -6.0)
+    asyncio.run(session.compare("a"))
+    asyncio.run(session.undo())
+    assert (session.get("slot/1/amount"), session.get("output/gain")) == (0.9, -6.0)
+
+
+def test_snapshots_are_listed_and_cleared(session: Session) -> None:
+    told: list[int] = []
+    asyncio.run(session.load("duo"))
+    session.structured.append(lambda: told.append(len(session.state.snapshots)))
+    session.store_snapshot(5)
+    session.store_snapshot(2)
+    nodes = {node.address: node for node in session_nodes(session)}
+    stored, clear = nodes["/duende/snapshot/stored"], nodes["/duende/snapshot/clear"]
+    assert stored.read is not None
+    assert clear.write is not None
+    assert stored.read() == [2, 5]
+    clear.write(clear.check([5]))
+    clear.write(clear.check([8]))
+    assert stored.read() == [2]
+    assert told == [1, 2, 1]
+    with pytest.raises(DuendeError, match="out of range"):
+        clear.check([9])

@@ -3,14 +3,18 @@
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from ...presets.format import SNAPSHOTS, TEMPO_BPM
+from ..fx.table import EFFECTS
 from ..messages import Played
 from ..split import BRANCHES
 from .namespace import PREFIX, Answer, Node, Range, Value, Values, parameter_nodes
-from .session import Session
+from .session import SIDES, Session
 
 CURRENT = f"{PREFIX}/preset/current"
 LIST = f"{PREFIX}/preset/list"
 SET_LIST = f"{PREFIX}/setlist/current"
+COMPARE = f"{PREFIX}/compare"
+STORED = f"{PREFIX}/snapshot/stored"
+_PLURAL = {"capture": "captures", "cabinet": "cabinets", "fx": "effects"}
 PAGE = 100
 """Names in one answer: more would not fit into a datagram."""
 
@@ -26,6 +30,7 @@ def session_nodes(session: Session) -> list[Node]:
         *_files(session),
         *_rest(session),
         *_history(session),
+        *_sides(session),
     ]
 
 
@@ -44,7 +49,7 @@ def _styles(session: Session) -> list[Node]:
             nodes.append(
                 Node(
                     address, node.types, node.description, node.unit, node.ranges, clip=True, read=node.read,
-                    write=node.write, tags=("alias",),
+                    write=node.write, tags=("alias",), default=node.default,
                 )
             )  # fmt: skip
     if session.style_rows():
@@ -126,6 +131,29 @@ def _history(session: Session) -> list[Node]:
     ]
 
 
+def _sides(session: Session) -> list[Node]:
+    async def compare(values: Values) -> Values:
+        await session.compare(str(values[0]))
+        return [session.side]
+
+    return [
+        Node(
+            COMPARE,
+            "s",
+            "two whole sounds to compare: the other side keeps its preset, slots and values, at first the same ones",
+            ranges=(Range(allowed=SIDES),),
+            read=lambda: [session.side],
+            write=compare,
+        ),
+        Node(
+            f"{COMPARE}/copy",
+            "",
+            "let the side that is not heard be like the one that is",
+            write=lambda values: session.copy_side(),
+        ),
+    ]
+
+
 def _slots(session: Session) -> list[Node]:
     async def add(values: Values) -> Values:
         return _heard(session, await session.add_slot(str(values[0])))
@@ -142,6 +170,7 @@ def _slots(session: Session) -> list[Node]:
         base = f"{PREFIX}/slot/{number}"
         nodes += [
             Node(f"{base}/name", "s", "what plays in the slot", read=_constant(slot.name)),
+            Node(f"{base}/kind", "s", "what kind that is: style, capture, cabinet or fx", read=_constant(slot.kind)),
             Node(f"{base}/load", "s", "play another source here, as for slot/add", write=_load_slot(session, number)),
             Node(
                 f"{base}/move",
@@ -182,12 +211,16 @@ def _files(session: Session) -> list[Node]:
         Node(
             f"{PREFIX}/{what}/find",
             "si",
-            f"answers its receipt with the {what}s whose name holds a text: {PAGE} of them, from a number on",
+            f"answers its receipt with the {_PLURAL[what]} whose name holds a text: {PAGE} of them, from a number on",
             ranges=(Range(), Range(0)),
             optional=1,
             write=find(names),
         )
-        for what, names in (("capture", session.captures.entries), ("cabinet", session.cabinets.entries))
+        for what, names in (
+            ("capture", session.captures.entries),
+            ("cabinet", session.cabinets.entries),
+            ("fx", lambda: list(EFFECTS)),
+        )
     ]
 
 
@@ -215,6 +248,19 @@ def _rest(session: Session) -> list[Node]:
             (numbers, Range(0.0, 600.0)),
             optional=1,
             write=recall,
+        ),
+        Node(
+            f"{PREFIX}/snapshot/clear",
+            "i",
+            "forget what a number holds",
+            ranges=(numbers,),
+            write=lambda values: session.clear_snapshot(int(_float(values[0]))),
+        ),
+        Node(
+            STORED,
+            "i",
+            "the numbers that hold something, each as an argument",
+            read=lambda: sorted(session.state.snapshots),
         ),
         Node(
             f"{PREFIX}/tempo",

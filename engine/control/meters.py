@@ -6,13 +6,14 @@ import numpy as np
 
 from ..messages import Opened
 from ..split import path_samples
-from ..telemetry import Telemetry
+from ..telemetry import COUNTERS, HISTOGRAM_STEP_US, Telemetry
 from .namespace import PREFIX, Node, Value
 from .osc import Message
 from .session import Session
 
 METER = f"{PREFIX}/meter"
 STATUS = f"{PREFIX}/status"
+HISTOGRAM = f"{STATUS}/histogram"
 
 READS_PER_S = 30
 SLOTS_EVERY = 6
@@ -42,6 +43,8 @@ class Meters:
         self._bent = self._telemetry.count("ceiling")
         self._reads = 0
         self._sent: dict[str, list[Value]] = {}
+        self._counted = dict.fromkeys(COUNTERS, 0)
+        self._timed = np.zeros_like(self._shared.histogram)
 
     # -- what the engine told ------------------------------------------------------------------------------------
 
@@ -76,6 +79,7 @@ class Meters:
             Message(METER, self.meter()),
             Message(f"{STATUS}/load", self.load()),
             *(Message(address, values) for address, values in due.items()),
+            *([Message(HISTOGRAM, self.histogram())] if every else []),
             *(Message(slot_time(number), self.slot(number)) for number in range(1, slots + 1)),
         ]
 
@@ -93,6 +97,28 @@ class Meters:
     def slot(self, number: int) -> list[Value]:
         """What a slot (from 1) takes of the time there is: mean share, and peak share of the last seconds."""
         return list(self._telemetry.slot_load(number - 1))
+
+    def histogram(self) -> list[Value]:
+        """Duration of a block and width of a bin in us, then how many blocks took how long, since `reset`."""
+        counts = self._shared.histogram - self._timed
+        if np.any(counts < 0):
+            # Another engine counts from 0.
+            self._timed = np.zeros_like(self._timed)
+            counts = self._shared.histogram
+        return [self._telemetry.level("period_us"), HISTOGRAM_STEP_US, *(float(count) for count in counts)]
+
+    def parts(self) -> list[Value]:
+        """Delay in ms by part: of the device (-1: not known), re-blocking, safety, and each slot."""
+        state, opened = self._session.state, self._opened
+        device_ms = -1.0 if opened is None or opened.latency_ms is None else opened.latency_ms
+        samples = [state.reblocking, self._safety_samples(), *state.latency]
+        return [device_ms, *(1000.0 * count / self.rate for count in samples)]
+
+    def reset(self) -> None:
+        """Let all counts begin at 0 again, for everybody."""
+        self._counted = {name: self._telemetry.count(name) for name in COUNTERS}
+        self._timed = self._shared.histogram.copy()
+        self._reads = 0
 
     def nodes(self) -> list[Node]:
         """The addresses of all meters."""
@@ -122,6 +148,22 @@ class Meters:
             self._node("faults", "i", "how often something in the chain failed and was replaced by the dry signal"),
             self._node("device", "sfiis", "the device, its rate in Hz, its block in samples (0: varies), 1 where it is "
                        "a silent clock, and what is the matter with it (empty: nothing)"),
+            self._node("parts", "f", "delay by part in ms: of the device (-1: not known), re-blocking, safety, each "
+                       "slot; slots of two branches delay side by side"),
+            Node(
+                HISTOGRAM,
+                "f",
+                "duration of a block and width of a bin in us, then how many blocks fell into each bin by the time "
+                "that they took; the last one holds all longer ones; once a second",
+                read=self.histogram,
+                stream=True,
+            ),
+            Node(
+                f"{STATUS}/reset",
+                "",
+                "let xruns, late blocks, rests, faults and histogram count from 0 again, for everybody",
+                write=lambda values: self.reset(),
+            ),
             *(self._slot_node(number) for number in range(1, len(self._session.state.slots) + 1)),
         ]  # fmt: skip
 
@@ -145,10 +187,9 @@ class Meters:
         )
 
     def _status(self) -> dict[str, list[Value]]:
-        count, state, opened = self._telemetry.count, self._session.state, self._opened
-        block = 0 if opened is None else opened.block
+        count, state, opened = self._count, self._session.state, self._opened
         branches = [slot.branch for slot in state.slots]
-        added = state.reblocking + path_samples(state.latency, branches) + self._safety * block
+        added = state.reblocking + path_samples(state.latency, branches) + self._safety_samples()
         device_ms = -1.0 if opened is None or opened.latency_ms is None else opened.latency_ms
         device: list[Value] = ["", 0.0, 0, 0]
         if opened is not None:
@@ -160,7 +201,18 @@ class Meters:
             "rests": [count("rests")],
             "faults": [count("faults") + count("failed")],
             "device": [*device, self._trouble],
+            "parts": self.parts(),
         }
+
+    def _safety_samples(self) -> int:
+        return self._safety * (0 if self._opened is None else self._opened.block)
+
+    def _count(self, name: str) -> int:
+        """Of a counter, since `reset`; another engine counts from 0."""
+        now = self._telemetry.count(name)
+        if now < self._counted[name]:
+            self._counted[name] = 0
+        return now - self._counted[name]
 
     def _measure(self) -> None:
         """Levels since the last time; the old ones for a while where no block has come, as blocks may be long."""

@@ -47,6 +47,7 @@ class Node:
     write:   what happens with values that were checked against types and ranges: clamped where they are numbers and
              `clip`, refused else. Returns values for the reply, or what to wait for; raises DuendeError.
     stream:  sent to subscribers by itself, many times a second; never echoed.
+    default: values that it has where nobody has set any.
     """
 
     address: str
@@ -61,6 +62,7 @@ class Node:
     write: Callable[[Values], Answer] | None = None
     stream: bool = False
     tags: tuple[str, ...] = ()
+    default: Values | None = None
 
     @property
     def access(self) -> Literal[0, 1, 2, 3]:
@@ -146,7 +148,8 @@ class Namespace:
 
 
 def _shape(node: Node) -> tuple[object, ...]:
-    return (node.types, node.overload, node.description, node.unit, node.ranges, node.optional, node.access, node.tags)
+    plain = (node.types, node.overload, node.description, node.unit, node.ranges, node.optional, node.access, node.tags)
+    return (*plain, None if node.default is None else tuple(node.default))
 
 
 def parameter_nodes(row: Parameter, read: Callable[[], float], write: Callable[[float], None]) -> list[Node]:
@@ -177,6 +180,7 @@ def parameter_nodes(row: Parameter, read: Callable[[], float], write: Callable[[
             read=read_value,
             write=write_value,
             tags=("parameter",),
+            default=[round(row.default)] if switch else [row.default],
         ),
         Node(
             row.address + NORMALIZED,

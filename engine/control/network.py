@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,9 @@ from ... import DuendeError
 from ..messages import Lost, Notice, Opened
 from . import oscquery
 from .access import parse_networks
-from .commands import CURRENT, LIST, SET_LIST, addresses_of
+from .commands import CURRENT, LIST, SET_LIST, STORED, addresses_of
 from .discovery import Discovery
+from .files import Files
 from .meters import READS_PER_S
 from .midi_map import MidiMap
 from .midi_ports import MidiPorts, Mido
@@ -109,6 +111,7 @@ class Network:
                     hosts=frozenset(asked.hosts),
                     origins=frozenset(asked.origins),
                 ),
+                Files(self.parts.shelf, self.parts.played),
             )
             try:
                 await self.query.serve(asked.host, http_port)
@@ -128,10 +131,11 @@ class Network:
         subscriptions = Subscriptions(parts.namespace, loop, self.osc.udp_peer, allow)
         subscriptions.join(parts.dispatcher, self.session)
         self.session.changed.append(lambda names: query.publish(addresses_of(self.session, names)))
-        self.session.structured += [parts.renew, lambda: query.publish([CURRENT, LIST, SET_LIST])]
+        self.session.structured += [parts.renew, lambda: query.publish([CURRENT, LIST, SET_LIST, STORED])]
         parts.dispatcher.written.append(lambda address: query.publish([address]))
         parts.news.changed += [subscriptions.touch, query.publish]
         parts.news.streamed += [subscriptions.stream, query.stream]
+        parts.spectrum.looked = query.listens
         parts.renew()
         self._tasks.append(loop.create_task(self._meter()))
         self._join_midi()
@@ -151,7 +155,17 @@ class Network:
         self._tasks.append(asyncio.get_running_loop().create_task(ports.run()))
 
     async def _meter(self) -> None:
-        while True:
+        for turn in itertools.count():
             await asyncio.sleep(1.0 / READS_PER_S)
             with contextlib.suppress(DuendeError):
                 self.parts.news.stream(self.parts.meters.read())
+                self._look()
+            self.parts.played.keep()
+            if turn % READS_PER_S == 0:
+                self.parts.shelf.watch()
+
+    def _look(self) -> None:
+        """The spectrum, for those who asked for it."""
+        spectrum = self.parts.spectrum
+        if messages := spectrum.read():
+            (self.parts.news.stream if spectrum.on else self.query.stream)(messages)

@@ -16,12 +16,13 @@ from urllib.parse import parse_qsl, urlsplit
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Scope, Send
 from starlette.types import Receive as AsgiReceive
-from starlette.types import Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ... import DuendeError
 from .access import Bucket, is_loopback, is_within, parse_host
+from .files import FILES
 from .namespace import NORMALIZED, Namespace
 from .osc import Message, encode
 from .peer import Receive
@@ -78,14 +79,22 @@ class OscQuery:
     """Serves a namespace. All methods belong to the event loop that it is served in.
 
     receive: is given OSC packets that come over WebSockets, and the peer to answer to.
+    files:   answers requests below FILES of those who may ask.
     """
 
-    def __init__(self, namespace: Namespace, receive: Receive, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        namespace: Namespace,
+        receive: Receive,
+        settings: Settings | None = None,
+        files: ASGIApp | None = None,
+    ) -> None:
         self.settings = Settings() if settings is None else settings
         self.counts = Counts()
         self.port = 0
         self._namespace = namespace
         self._receive = receive
+        self._files = files
         self._tree = Tree(namespace)
         self._web: WebServer | None = None
         self._names: frozenset[str] = frozenset()
@@ -158,6 +167,10 @@ class OscQuery:
             return encode(address, values, types_of(node, values))
         return None
 
+    def listens(self, address: str) -> bool:
+        """Whether somebody listens to an address."""
+        return any(address in client.listens for client in self._clients)
+
     # -- news ----------------------------------------------------------------------------------------------------
 
     def _send_changed(self) -> None:
@@ -183,7 +196,9 @@ class OscQuery:
 
     async def __call__(self, scope: Scope, receive: AsgiReceive, send: Send) -> None:
         """Answer a request, as an ASGI application."""
-        if scope["type"] == "http":
+        if scope["type"] == "http" and self._files is not None and f"{scope['path']}/".startswith(f"{FILES}/"):
+            await self._hand_over(self._files, scope, receive, send)
+        elif scope["type"] == "http":
             try:
                 response = self._look_up(HTTPConnection(scope))
             except Exception:
@@ -192,6 +207,14 @@ class OscQuery:
             await response(scope, receive, send)
         elif scope["type"] == "websocket":
             await self._attend(WebSocket(scope, receive, send))
+
+    async def _hand_over(self, files: ASGIApp, scope: Scope, receive: AsgiReceive, send: Send) -> None:
+        request = HTTPConnection(scope)
+        refusal = self._refusal(request)
+        if refusal is None and scope["method"] not in ("GET", "HEAD") and not self._same_site(request.headers):
+            self.counts.refused += 1
+            refusal = PlainTextResponse("pages from elsewhere may change nothing", 403)
+        await (files if refusal is None else refusal)(scope, receive, send)
 
     def _look_up(self, request: HTTPConnection) -> Response:
         refusal = self._refusal(request)

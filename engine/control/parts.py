@@ -10,8 +10,11 @@ from .midi import Midi
 from .midi_map import MidiMap
 from .namespace import Namespace, Node
 from .news import News
+from .played import Played
 from .recorder import Recorder
 from .session import Session
+from .shelf import Shelf
+from .spectrum import Spectrum
 from .tempo import Tempo
 from .tuner import Tuner
 
@@ -29,6 +32,9 @@ class Parts:
     tuner: Tuner
     recorder: Recorder
     midi: Midi
+    spectrum: Spectrum
+    played: Played
+    shelf: Shelf
 
     @classmethod
     def build(
@@ -56,11 +62,15 @@ class Parts:
             Tuner(session, rate, news),
             Recorder(session, rate, news),
             Midi(namespace, tempo, news, bindings or MidiMap(), wake),
+            Spectrum(session, rate),
+            Played(session, rate),
+            Shelf(session, news),
         )
 
     def nodes(self) -> Sequence[Node]:
         """Every address that there is now."""
-        offering = (self.tempo, self.tuner, self.recorder, self.midi, self.meters, self.dispatcher)
+        heard = (self.tuner, self.recorder, self.played, self.meters, self.spectrum)
+        offering = (self.tempo, *heard, self.midi, self.shelf, self.dispatcher)
         return [*session_nodes(self.session), *(node for part in offering for node in part.nodes())]
 
     def renew(self) -> None:

@@ -26,15 +26,15 @@ SECTIONS = (
     ("The whole chain", ("input", "output", "mix", "amount", "bypass", "mute", "split")),
     ("Styles of the preset that plays", ("style",)),
     ("Slots", ("slot",)),
-    ("Captures and cabinets", ("capture", "cabinet")),
-    ("Presets", ("preset",)),
+    ("Effects, captures and cabinets", ("fx", "capture", "cabinet")),
+    ("Presets", ("preset", "library")),
     ("Set lists", ("setlist",)),
     ("Snapshots", ("snapshot",)),
-    ("Undo", ("undo", "redo")),
+    ("Undo and comparing", ("undo", "redo", "compare")),
     ("Tempo", ("tempo", "tap")),
-    ("Tuner and recording", ("tuner", "record")),
+    ("Tuner and recording", ("tuner", "record", "played")),
     ("MIDI", ("midi",)),
-    ("Meters and status", ("meter", "status")),
+    ("Meters and status", ("meter", "spectrum", "status")),
     ("Clients", ("subscribe", "unsubscribe", "ping", "reply", "error")),
 )
 OTHERS = "Others"
@@ -80,7 +80,22 @@ second instance takes other ports and says so. This page is written from the tab
 of its attributes, `?HOST_INFO` the ports and extensions. On the WebSocket of the same port, binary frames are OSC
 packets in both directions; `{{"COMMAND": "LISTEN", "DATA": "{PREFIX}/amount"}}` sends the value of an address, then
 each change, until `IGNORE`. `PATH_ADDED`, `PATH_REMOVED` and `PATH_CHANGED` tell of addresses that come and go with
-presets and slots. Zeroconf makes the ports known as `_osc._udp` and `_oscjson._tcp`.
+presets and slots. `DEFAULT` stands beside the attributes that OSCQuery names. Zeroconf makes the ports known as
+`_osc._udp` and `_oscjson._tcp`.
+
+## Files
+
+The same port hands out and takes in files, below `/files`; the same tokens and checks hold, and web pages from
+elsewhere may change nothing. What is refused comes as one line of text.
+
+| request | what |
+|---|---|
+| `GET /files/presets` | the presets with tags, description and slots, as JSON; `GET /files/captures` the captures |
+| `GET /files/presets/NAME.duende` | a preset with its models, packed; `NAME.png` the picture of its style |
+| `POST /files/presets` | installs a packed preset, the body; 409: its name is taken (`?force=1` replaces it) |
+| `GET /files/played.wav` | the last 30 s of the input, or what there is |
+
+    curl --data-binary @lead.duende http://127.0.0.1:7701/files/presets
 
 ## Who may
 

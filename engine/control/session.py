@@ -31,6 +31,7 @@ from ..waveform_model import open_waveform
 from ..waveform_spec import waveform_controls
 from .history import History, Moved
 
+SIDES = ("a", "b")
 GLIDE_STEP_S = 0.01
 CHECK_HZ = 48000.0
 
@@ -108,6 +109,8 @@ class Session:
     def __post_init__(self) -> None:
         self.table = ParameterTable()
         self.history: History[_Show] = History()
+        self.side = SIDES[0]
+        self._aside: _Show | None = None
         self._requests = itertools.count(1)
         self._changing = asyncio.Lock()
         self._newest = 0
@@ -314,6 +317,15 @@ class Session:
                 continue
         return Preset(FORMAT, name, [])
 
+    def renamed(self, name: str, to: str) -> None:
+        """A preset of the library is called something else now."""
+        state = self.state
+        state.listed = [to if one == name else one for one in state.listed]
+        state.preset = to if state.preset == name else state.preset
+        self._keep()
+        for listener in self.structured:
+            listener()
+
     # -- slots ---------------------------------------------------------------------------------------------------
 
     async def add_slot(self, source: str) -> Played:
@@ -411,6 +423,28 @@ class Session:
         self.history.redone(step)
         return step.key if isinstance(step, Moved) else step.after.preset
 
+    # -- two sides to compare ------------------------------------------------------------------------------------
+
+    async def compare(self, side: str) -> None:
+        """Keep what plays under the side that is heard, and play what the other one holds: at first, the same."""
+        if side == self.side:
+            return
+        here, there = self._show(), self._aside
+        if there is not None and (there.preset, there.slots) == (here.preset, here.slots):
+            self._stop_glide()
+            with self._step(f"side {side}"):
+                for name, value in there.values.items():
+                    self.set(name, value)
+                if there.tempo != here.tempo:
+                    self.set_tempo(there.tempo)
+        elif there is not None:
+            await self._play(there)
+        self.side, self._aside = side, here
+
+    def copy_side(self) -> None:
+        """Let the side that is not heard be like the one that is."""
+        self._aside = None
+
     def _restore(self, values: Mapping[str, float]) -> None:
         self._stop_glide()
         there = {row.name for row in self.table.rows()}
@@ -448,8 +482,19 @@ class Session:
     def store_snapshot(self, number: int) -> None:
         """Keep all values under a number from 1, with the preset once that is saved."""
         values = {name: value for name, value in self.values().items() if name != "mute"}
-        self.state.snapshots = self.state.snapshots | {_snapshot(number): values}
+        self._hold(self.state.snapshots | {_snapshot(number): values})
+
+    def clear_snapshot(self, number: int) -> None:
+        """Forget a snapshot; nothing where there is none."""
+        kept = dict(self.state.snapshots)
+        if kept.pop(_snapshot(number), None) is not None:
+            self._hold(kept)
+
+    def _hold(self, snapshots: dict[int, dict[str, float]]) -> None:
+        self.state.snapshots = snapshots
         self._keep()
+        for listener in self.structured:
+            listener()
 
     def recall_snapshot(self, number: int, seconds: float = 0.0) -> None:
         """Go to the values of a snapshot, at once or gliding; what is not there any more is passed over."""

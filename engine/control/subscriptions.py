@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ... import DuendeError
 from .access import is_within, parse_host
-from .commands import CURRENT, LIST, SET_LIST, addresses_of
+from .commands import CURRENT, LIST, SET_LIST, STORED, addresses_of
 from .dispatch import Dispatcher
 from .namespace import NORMALIZED, PREFIX, Namespace, Node, Range, RefusedError, Values
 from .osc import Message, bundles, encode
@@ -84,7 +84,7 @@ class Subscriptions:
         )
         dispatcher.written.append(self._written)
         session.changed.append(lambda names: self.touch(addresses_of(session, names)))
-        session.structured.append(lambda: self.touch([CURRENT, LIST, SET_LIST]))
+        session.structured.append(lambda: self.touch([CURRENT, LIST, SET_LIST, STORED]))
 
     def subscribe(self, values: Values, peer: Peer) -> Values:
         """Values of /duende/subscribe; sends all values. Returns host, port, seconds; RefusedError where it may not."""

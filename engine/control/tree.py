@@ -14,6 +14,7 @@ ATTRIBUTES = (
     "TYPE",
     "ACCESS",
     "VALUE",
+    "DEFAULT",
     "RANGE",
     "UNIT",
     "CLIPMODE",
@@ -80,6 +81,8 @@ def method(node: Node) -> dict[str, Json]:
     }
     if values is not None:
         shown["VALUE"] = [plain(value) for value in values]
+    if node.default is not None:
+        shown["DEFAULT"] = [plain(value) for value in node.default]
     if node.ranges:
         places = range(len(types))
         ranges = [node.ranges[place] if place < len(node.ranges) else Range() for place in places]

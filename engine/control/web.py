@@ -17,6 +17,9 @@ from ... import DuendeError
 ABORT = "abort"
 """In the state of a WebSocket's scope: a function that drops the connection at once, whatever waits in it."""
 
+EXTEND = "extend"
+"""In the state of a request's scope: a function that gives the request its whole time again, as it gets on."""
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -101,6 +104,7 @@ def _limited(bounds: Bounds) -> type[asyncio.Protocol]:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            self.app_state = {**self.app_state, EXTEND: self._extend}
             self._arm()
             if len(self.connections) > bounds.connections:
                 waiting.pop(next(iter(waiting))).abort()
@@ -121,6 +125,11 @@ def _limited(bounds: Bounds) -> type[asyncio.Protocol]:
         def _arm(self) -> None:
             waiting[self] = self.transport
             self._deadline = self.loop.call_later(bounds.request_s, self.transport.abort)
+
+        def _extend(self) -> None:
+            if self._deadline is not None:
+                self._disarm()
+                self._arm()
 
         def _disarm(self) -> None:
             waiting.pop(self, None)

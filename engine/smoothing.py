@@ -119,3 +119,11 @@ class Glide:
         once, rise = self._shares[count - 1]
         self.value, self._lead = goal + away * once + lead * rise, goal + lead * once
         return line
+
+    def scale(self, samples: Float32, goal: float) -> None:
+        """Multiply samples [..., n] in place, on the way to a factor."""
+        line = self.draw(goal, samples.shape[-1])
+        if line is not None:
+            np.multiply(samples, line, out=samples)
+        elif goal != 1.0:
+            np.multiply(samples, np.float32(goal), out=samples)

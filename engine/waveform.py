@@ -138,13 +138,13 @@ class WaveformProcessor:
         work = self._in[:, :count]
         np.copyto(work, block.T)
         _repair(work)
-        _scale(work, self._input, 10.0 ** (self._input_db() / 20.0), count)
+        self._input.scale(work, 10.0 ** (self._input_db() / 20.0))
         if self._bridge is None:
             wet = self._wet[:, :count]
             self._run(work, wet)
         else:
             wet = self._bridge.process(work, self._run)
-        _scale(wet, self._output, 10.0 ** (self._output_db() / 20.0), count)
+        self._output.scale(wet, 10.0 ** (self._output_db() / 20.0))
         np.copyto(out, wet.T)
 
     def _run(self, heard: Float32, answer: Float32) -> None:
@@ -228,15 +228,6 @@ class WaveformProcessor:
         if loudness is not None:
             level += float(self.values[self._places["normalize"]]) * (REFERENCE_LOUDNESS_DB - loudness)
         return min(120.0, level)
-
-
-def _scale(samples: Float32, glide: Glide, goal: float, count: int) -> None:
-    """Multiply samples [channels, count] in place on the way to a factor."""
-    line = glide.draw(goal, count)
-    if line is not None:
-        np.multiply(samples, line, out=samples)
-    elif goal != 1.0:
-        np.multiply(samples, np.float32(goal), out=samples)
 
 
 def _repair(samples: Float32) -> None:

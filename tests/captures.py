@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx.numpy_helper
 
 from duende.export.captures.install import import_capture
 from duende.presets.captures import Captures
@@ -102,3 +104,23 @@ def tiny_captures(folder: Path) -> Captures:
     for file, content in files.items():
         import_capture(write(folder / "files" / file, content), captures)
     return captures
+
+
+def damage(path: Path) -> None:
+    """Change the weights of a model file, so that it is whole and answers something else."""
+    graph = onnx.load(path)
+    for tensor in graph.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            values = onnx.numpy_helper.to_array(tensor) * np.float32(1.001)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    onnx.save(graph, path)
+
+
+def relabel(path: Path, **changes: Any) -> None:
+    """Change what a model file says of its origin."""
+    graph = onnx.load(path)
+    for entry in graph.metadata_props:
+        spec = json.loads(entry.value)
+        spec["provenance"] |= changes
+        entry.value = json.dumps(spec)
+    onnx.save(graph, path)

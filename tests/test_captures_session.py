@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from captures import slimmable_nam, tiny_captures, write
+from captures import damage, slimmable_nam, tiny_captures, write
 from duende import DuendeError
 from duende.engine.control.commands import PAGE, session_nodes
 from duende.engine.control.osc import MAX_PACKET, Message, encode
@@ -125,6 +125,9 @@ def test_a_capture_that_is_damaged_never_reaches_the_engine(session: Session) ->
     with pytest.raises(DuendeError, match=r"bent\.onnx: ") as caught:
         asyncio.run(session.add_slot("capture:bent"))
     assert "\n" not in str(caught.value)
+    damage(session.captures.find("half"))
+    with pytest.raises(DuendeError, match=r"half\.onnx: golden pair missed"):
+        asyncio.run(session.add_slot("capture:half"))
     path.write_bytes(session.library.find("solo").model_path("solo.onnx").read_bytes())
     with pytest.raises(DuendeError, match=r"bent\.onnx: a model of kind 'mixer', not a capture"):
         asyncio.run(session.load_slot(1, "capture:bent"))
@@ -189,6 +192,20 @@ def test_a_slot_of_kind_capture_plays(tmp_path: Path, rng: np.random.Generator) 
     block, out = noise(rng, 64)[:, None], np.zeros((64, 1), dtype=np.float32)
     processor.process(block, out)
     assert np.abs(out - 0.5 * block).max() <= 1e-7
+
+
+@pytest.mark.parametrize("rate", [44100, 96000])
+def test_a_capture_plays_at_other_rates(rate: int, tmp_path: Path) -> None:
+    """What is below 18 kHz comes through, aligned, at any rate of the device."""
+    captures = tiny_captures(tmp_path)
+    rig = build_rig(processors_for([SlotPlan("half", str(captures.find("half")), "capture")]))
+    rig.bank.set("slot/1/normalize", 0.0)
+    seconds = np.arange(rate // 2) / rate
+    sines = sum(np.sin(2.0 * np.pi * hertz * seconds + hertz) for hertz in (82.0, 1000.0, 9000.0, 15000.0))
+    sound = np.asarray(0.2 * sines * np.hanning(len(seconds)), dtype=np.float32)
+    played = render_array(rig, sound, rate)[: len(sound)]
+    assert rig.chain.latency.samples > 0
+    assert np.abs(played - 0.5 * sound).max() <= 1e-3
 
 
 def test_presets_with_captures_are_rendered(tmp_path: Path, rng: np.random.Generator) -> None:

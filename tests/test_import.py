@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from captures import aidax, linear_nam, lstm_nam, proteus, tiny_captures, write
+from captures import aidax, damage, linear_nam, lstm_nam, proteus, relabel, tiny_captures, write
 from duende import DuendeError, __main__
 from duende.engine.waveform_model import open_waveform
 from duende.export.captures import install
@@ -128,6 +128,9 @@ def test_captures_of_another_library_are_checked_and_copied(tmp_path: Path, capt
     (tmp_path / "cut.onnx").write_bytes(other.find("half").read_bytes()[:-50])
     with pytest.raises(DuendeError, match=r"cut\.onnx: "):
         import_capture(tmp_path / "cut.onnx", captures)
+    damage(other.find("bent"))
+    with pytest.raises(DuendeError, match=r"bent\.onnx: golden pair missed"):
+        import_capture(other.find("bent"), captures)
     assert everything_in(captures) == ["half.onnx", "twin.onnx"]
 
 
@@ -323,8 +326,10 @@ def test_texts_of_others_are_shown_as_texts(tmp_path: Path, duende: CommandLine)
     """What a file says can neither move the terminal's cursor nor pass for markup."""
     about = {"name": "\x1b[2J[bold]x", "gear_make": "[red]\x1b]0;y\x07", "tone_type": "a\nb", "modeled_by": "\u202e"}
     assert duende("import", write(tmp_path / "odd.nam", lstm_nam(metadata=about)))[0] == 0
+    # Also where the file itself comes from somebody else.
+    relabel(duende.captures.find("odd"), author="\x1b[1A", licence="[red]\x1b[2K\nMIT", notes=["\x07\r\x9b31m"])
     for command in (("list",), ("show", "odd")):
         status, said, _ = duende("captures", *command)
         assert status == 0
-        assert "\x1b" not in said
+        assert not set(said) & set("\x1b\x07\r\x9b")
         assert "[red]" in said

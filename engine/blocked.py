@@ -14,6 +14,7 @@ is written and read. So a plan may fail to be built anywhere, and must have answ
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,7 @@ Float32 = npt.NDArray[np.float32]
 WIDTH = 16
 DOMAIN = "com.microsoft.nchwc"
 ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu", "leaky_relu": "LeakyRelu", "sigmoid": "Sigmoid"}
-FEWEST_TURNS = 4
+FEWEST_TURNS, MOST_TURNS = 4, 512
 SAVED_PER_LAYER = 115_000
 """How many multiplications in vain take as long as what a plan saves in each layer."""
 
@@ -160,12 +161,25 @@ class _Writer:
 class BlockedPlan:
     """The session for blocks of one length, and what a stream needs to know to feed it; shared between streams."""
 
-    def __init__(self, layout: WaveformLayout, weights: dict[str, Float32], length: int, name: str) -> None:
-        """weights: the constants that layout names. DuendeError, ValueError or KeyError where it cannot be built."""
+    def __init__(
+        self,
+        layout: WaveformLayout,
+        weights: dict[str, Float32],
+        states: dict[str, Sequence[int]],
+        length: int,
+        name: str,
+    ) -> None:
+        """weights: the constants that layout names; states: shapes of those that it names.
+
+        DuendeError, ValueError or KeyError where it cannot be built.
+        """
         self.length = length
         writer = _Writer(length)
         self.column, output = _write(writer, layout, weights)
         self.kept = writer.kept
+        for kept in self.kept:
+            columns, rows = states[kept.state]
+            _expect(columns >= kept.columns and rows == kept.rows and _turns(rows, length) <= MOST_TURNS)
         shape = [1, WIDTH, 1, length]
         audio = helper.make_tensor_value_info("audio", TensorProto.FLOAT, [1, 1, 1, length])
         self.output = output

@@ -26,7 +26,7 @@ from .graph_check import (
     snr_db,
 )
 from .spec import Control
-from .waveform_spec import WaveformSpec, WaveformVariant, decode_waveform_spec
+from .waveform_spec import WaveformProvenance, WaveformSpec, WaveformVariant, decode_waveform_spec
 
 Float32 = npt.NDArray[np.float32]
 Kept = TypeVar("Kept")
@@ -45,6 +45,7 @@ MAX_KNOBS = 8
 MAX_STATES = 4096
 MAX_MEMORY = 2**24
 MAX_FIELD = 2**21
+MAX_TEXTS, MAX_TEXT = 200, 2000
 KNOB_NAME = re.compile(r"[^\s\x00-\x1f#*,/?\[\]{}]{1,63}")
 RESERVED_KNOBS = frozenset(
     (
@@ -120,7 +121,8 @@ class WaveformModel:
 
         def make() -> BlockedPlan | None:
             try:
-                plan = BlockedPlan(layout, self._constants[variant], length, self.path.name)
+                shapes = {state.name: state.shape for state in self.spec.variants[variant].states}
+                plan = BlockedPlan(layout, self._constants[variant], shapes, length, self.path.name)
                 return plan if self._agrees(variant, plan) else None
             except Exception:  # noqa: BLE001 - the runtime's own layout is not to be had everywhere
                 return None
@@ -376,6 +378,11 @@ def _check_spec(spec: WaveformSpec, name: str) -> None:
     ):
         if value is not None and not abs(value) <= 300.0:
             raise DuendeError(f"{name}: {field} {value:g} is out of bounds: -300 to 300")
+    texts = [*spec.tags, *spec.tags.values(), *spec.provenance.notes, *_texts(spec.provenance)]
+    if len(texts) > MAX_TEXTS or any(len(text) > MAX_TEXT for text in texts):
+        raise DuendeError(
+            f"{name}: tags and provenance: {len(texts)} texts: {MAX_TEXTS} of {MAX_TEXT} characters at most"
+        )
     _check_knobs(spec.knobs, name)
     variants = spec.variants
     if not 1 <= len(variants) <= MAX_VARIANTS:
@@ -399,6 +406,10 @@ def _check_spec(spec: WaveformSpec, name: str) -> None:
             _check_initial(state.name, state.shape, state.initial, name)
     if memory > MAX_MEMORY:
         raise DuendeError(f"{name}: states of {memory} numbers in all, allowed are {MAX_MEMORY}")
+
+
+def _texts(about: WaveformProvenance) -> list[str]:
+    return [about.format, about.file, about.sha256, about.author, about.licence, about.date, about.made_with]
 
 
 def _check_initial(state: str, shape: Sequence[int], initial: Any, name: str) -> None:

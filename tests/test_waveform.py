@@ -493,6 +493,11 @@ def spoilt() -> dict[str, tuple[Callable[[WaveformSpec], WaveformSpec], str]]:
         "rate": (lambda spec: replace(spec, sample_rate=1.0), "sample_rate 1 Hz"),
         "half a hertz": (lambda spec: replace(spec, sample_rate=44100.5), "sample_rate 44100.5 Hz"),
         "loudness": (lambda spec: replace(spec, loudness_db=1e9), "loudness_db 1e+09 is out of bounds"),
+        "tags": (lambda spec: replace(spec, tags={"gear": "x" * 2001}), "tags and provenance: 9 texts"),
+        "notes": (
+            lambda spec: replace(spec, provenance=replace(spec.provenance, notes=["x"] * 300)),
+            "tags and provenance: 307 texts",
+        ),
         "level": (lambda spec: replace(spec, input_level_dbu=-999.0), "input_level_dbu -999 is out of bounds"),
         "no variant": (lambda spec: replace(spec, variants=[]), "0 variants, allowed are 1 to 16"),
         "fall": (lambda spec: replace(spec, variants=spec.variants * 2), "golden: 1 outputs for 2 variants"),
@@ -552,7 +557,7 @@ def test_a_layout_that_does_not_fit_is_not_played(tmp_path: Path, rng: np.random
     path = tmp_path / "a.onnx"
     samples = noise(rng, 2000, level_dbfs=-14.0)
     wanted = render(MADE["wavenet"](), samples)
-    for spoil in ("dilation", "prefix", "slope"):
+    for spoil in ("dilation", "endless", "prefix", "taps"):
         graph = onnx.load_model_from_string(made("wavenet"))
         spec = decode_waveform_spec(graph.metadata_props[0].value, "x")
         layout = spec.variants[0].layout
@@ -561,7 +566,8 @@ def test_a_layout_that_does_not_fit_is_not_played(tmp_path: Path, rng: np.random
         changed = {
             "dilation": lambda: msgspec.structs.replace(layer, dilation=3),  # noqa: B023
             "prefix": lambda: msgspec.structs.replace(layer, prefix="nowhere"),  # noqa: B023
-            "slope": lambda: msgspec.structs.replace(layer, taps=2),  # noqa: B023
+            "taps": lambda: msgspec.structs.replace(layer, taps=2),  # noqa: B023
+            "endless": lambda: msgspec.structs.replace(layer, dilation=2**40),  # noqa: B023
         }[spoil]()
         layout.arrays[0].layers[1] = changed
         helper.set_model_props(graph, {METADATA_KEY: spec.encode()})

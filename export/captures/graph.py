@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from ... import DuendeError, __version__
 from ...engine.graph_check import make_session
 from ...engine.spec import FORMAT, METADATA_KEY, OPSET, Control, Tensor
-from ...engine.waveform_model import RESERVED_KNOBS, part_of
+from ...engine.waveform_model import MAX_TEXT, RESERVED_KNOBS, part_of
 from ...engine.waveform_spec import (
     KIND,
     WaveformArray,
@@ -169,13 +169,13 @@ def convert(capture: Capture) -> bytes:
         variants=variants,
         provenance=WaveformProvenance(
             format=capture.source.format,
-            file=capture.source.file,
+            file=capture.source.file[:MAX_TEXT],
             sha256=capture.source.sha256,
-            author=capture.author,
-            licence=capture.licence,
-            date=capture.date,
+            author=capture.author[:MAX_TEXT],
+            licence=capture.licence[:MAX_TEXT],
+            date=capture.date[:MAX_TEXT],
             made_with=f"duende {__version__}",
-            notes=list(capture.notes),
+            notes=[note[:MAX_TEXT] for note in capture.notes[:64]],
         ),
         golden=WaveformGolden(Tensor.pack(audio), Tensor.pack(held), [Tensor.pack(answer) for answer in answers]),
         loudness_db=loudness,
@@ -183,7 +183,7 @@ def convert(capture: Capture) -> bytes:
         gain=capture.gain,
         input_level_dbu=capture.input_level_dbu,
         output_level_dbu=capture.output_level_dbu,
-        tags=dict(capture.tags),
+        tags={key[:MAX_TEXT]: value[:MAX_TEXT] for key, value in list(capture.tags.items())[:32]},
     )
     helper.set_model_props(model, {METADATA_KEY: spec.encode()})
     return bytes(model.SerializeToString())

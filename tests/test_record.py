@@ -382,7 +382,7 @@ def play_into(server: Server, target: Path, samples: Float32) -> tuple[dict[str,
     try:
         assert program.stdout is not None
         assert program.stdout.readline() == "recording\n"
-        player = Player(samples, lead=RATE // 2 // PERIOD * PERIOD)
+        player = Player(samples[:, None], lead=RATE // 2 // PERIOD * PERIOD)
         with player.client as client:
             _connect(client, player)
             assert player.done.wait(60.0)

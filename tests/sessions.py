@@ -11,11 +11,15 @@ from models import tiny_model, tiny_weights
 
 
 class QuickEngine:
-    """Carries out every order at once; `orders` are those it was given, `failure` what it refuses the next with."""
+    """Carries out every order at once.
+
+    orders: those it was given; failure: what it refuses the next with; notices: what it says of each chain.
+    """
 
     def __init__(self) -> None:
         self.orders: list[Play | Preload] = []
         self.failure: Exception | None = None
+        self.notices: list[str] = []
 
     async def ask(self, order: Play | Preload) -> Played | Done:
         self.orders.append(order)
@@ -25,7 +29,14 @@ class QuickEngine:
         if isinstance(order, Preload):
             return Done(order.request)
         return Played(
-            order.request, order.page, 0, [128] * len(order.slots), True, 0.02, [], [s.branch for s in order.slots]
+            order.request,
+            order.page,
+            0,
+            [128] * len(order.slots),
+            True,
+            0.02,
+            list(self.notices),
+            [s.branch for s in order.slots],
         )
 
 

@@ -176,6 +176,22 @@ def test_a_presets_first_slot_may_be_a_capture(session: Session) -> None:
     assert (session.get("slot/2/mix"), session.get("slot/2/input")) == (0.5, 6.0)
 
 
+def test_what_the_engine_says_of_a_chain_is_told_once(session: Session) -> None:
+    told: list[str] = []
+    session.noticed.append(told.append)
+    engine = session.engine
+    assert isinstance(engine, QuickEngine)
+    engine.notices = ["knobby: 33 samples late"]
+    asyncio.run(session.add_slot("capture:knobby"))
+    asyncio.run(session.add_slot("capture:half"))
+    assert told == ["knobby: 33 samples late"]
+    engine.notices = []
+    asyncio.run(session.remove_slot(1))
+    engine.notices = ["knobby: 33 samples late"]
+    asyncio.run(session.undo())
+    assert told == ["knobby: 33 samples late"] * 2
+
+
 # -- the sound ---------------------------------------------------------------------------------------------------
 
 

@@ -46,6 +46,7 @@ class Control:
         self.engine = RemoteEngine(wire.send, self._told)
         shared = map_state(self._folder / "state")
         self.session = Session(shared, self.engine, Library(), self._folder / SHOW)
+        self.session.noticed.append(self.notice)
         self._network: Network | None = None
         self._waiting: list[Opened | Lost | Notice] = []
         self._saved = b""
@@ -100,15 +101,13 @@ class Control:
         if self.session.state.preset:
             return
         try:
-            played = await self.session.load(self._settings.preset)
+            await self.session.load(self._settings.preset)
             for name, value in self._setup.values.items():
                 self.session.table.find(name)[1].check(value)
                 self.session.set(name, value)
         except DuendeError as error:
             self._wire.send(Stop(str(error)))
             return
-        for text in played.notices:
-            self.notice(text)
 
     async def _beat(self) -> None:
         while True:

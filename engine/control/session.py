@@ -94,6 +94,7 @@ class Session:
     cabinets, captures: the player's impulse responses, and models of amps and pedals.
     changed: told the names of parameters whose target is another now, and structured: that the
              preset or its slots are others.
+    noticed: told what the engine has to say of a chain and did not say of the one before, a line each.
     """
 
     shared: SharedState
@@ -102,6 +103,7 @@ class Session:
     memory: Path | None = None
     changed: list[Callable[[Sequence[str]], None]] = field(default_factory=list)
     structured: list[Callable[[], None]] = field(default_factory=list)
+    noticed: list[Callable[[str], None]] = field(default_factory=list)
     state: ShowState = field(default_factory=lambda: ShowState("", 0, []))
     cabinets: Cabinets = field(default_factory=Cabinets)
     captures: Captures = field(default_factory=Captures)
@@ -119,6 +121,7 @@ class Session:
         self._refused: int | None = None
         self._models: dict[tuple[str, int], list[str]] = {}
         self._controls: dict[tuple[str, int], list[Control]] = {}
+        self._noticed: list[str] = []
         self._responses = Responses()
         if self.memory is None or not self._remember():
             for place, row in enumerate(GLOBALS):
@@ -580,6 +583,11 @@ class Session:
                 self.history.rebuilt(last, self._show())
             if show.tempo != self.state.tempo:
                 self.set_tempo(show.tempo)
+        for text in played.notices:
+            if text not in self._noticed:
+                for hearer in self.noticed:
+                    hearer(text)
+        self._noticed = played.notices
         for listener in self.structured:
             listener()
         self._tell([row.name for row in table.rows()])

@@ -32,21 +32,21 @@ WIDTH = 16
 DOMAIN = "com.microsoft.nchwc"
 ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu", "leaky_relu": "LeakyRelu", "sigmoid": "Sigmoid"}
 FEWEST_TURNS, MOST_TURNS = 4, 512
-SAVED_PER_LAYER = 115_000
-"""How many multiplications in vain take as long as what a plan saves in each layer."""
+VAIN_FOR_NOTHING, VAIN_FOR_A_BLOCK = 500, 64_500
+"""Multiplications in vain, per layer, that a plan makes up for in each sample, and in each block."""
 
 
 def worth_blocking(layout: WaveformLayout, length: int) -> bool:
     """Whether a plan for blocks of this length can be made and is likely to be quicker than the graph.
 
-    Narrow arrays are widened to 16 rows: what that costs grows with the length, and what a plan saves does not
+    Narrow arrays are widened to 16 rows: what that costs grows with the length, and what a plan saves grows less
     (`bench/captures.md`).
     """
     if any(array.channels > WIDTH or array.head_channels > WIDTH for array in layout.arrays):
         return False
     layers = [(array.channels, layer.taps) for array in layout.arrays for layer in array.layers]
-    in_vain = sum((taps + 1) * (WIDTH**2 - channels**2) for channels, taps in layers)
-    return in_vain * length <= len(layers) * SAVED_PER_LAYER
+    in_vain = sum((taps + 1) * (WIDTH**2 - channels**2) for channels, taps in layers) / max(1, len(layers))
+    return (in_vain - VAIN_FOR_NOTHING) * length <= VAIN_FOR_A_BLOCK
 
 
 @dataclass(frozen=True)

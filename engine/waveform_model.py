@@ -121,7 +121,9 @@ class WaveformModel:
 
         def make() -> BlockedPlan | None:
             try:
-                shapes = {state.name: state.shape for state in self.spec.variants[variant].states}
+                shapes: dict[str, Sequence[int]] = {
+                    state.name: state.shape for state in self.spec.variants[variant].states
+                }
                 plan = BlockedPlan(layout, self._constants[variant], shapes, length, self.path.name)
                 return plan if self._agrees(variant, plan) else None
             except Exception:  # noqa: BLE001 - the runtime's own layout is not to be had everywhere
@@ -177,7 +179,7 @@ class WaveformStream:
     """One stream through one variant: buffers bound once, states carried between two sets that take turns.
 
     sizes: numbers of samples that are run at once, rising; any other is made up of them. What plans there are take
-    blocks of their length, and of several times that; the states go over where lengths change.
+    blocks of their length, and of several times the longest one's; the states go over where lengths change.
     """
 
     def __init__(
@@ -222,10 +224,13 @@ class WaveformStream:
             self._fits[size:] = [size] * (largest + 1 - size)
         self._turn = 0
         self._blocked = {plan.length: [BlockedStream(plan) for _ in range(channels)] for plan in plans}
-        self._lengths = [
-            max((length for length in self._blocked if count and count % length == 0), default=0)
-            for count in range(largest + 1)
-        ]
+        self._lengths = [0] * (largest + 1)
+        for length in self._blocked:
+            self._lengths[length] = length
+            # Several short blocks would take longer than the graph takes for all of them.
+            if length == BLOCKS[-1]:
+                self._lengths[::length] = [length] * len(self._lengths[::length])
+        self._lengths[0] = 0
         names = [state.name for state in variant.states]
         self._named = [
             [dict(zip(names, (state[channel] for state in turn), strict=True)) for channel in range(channels)]

@@ -282,6 +282,30 @@ def _cores(text: str) -> list[int]:
 
 
 @app.command()
+def doctor(json_output: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """Look at what playing needs: libraries, devices, rights, ports, GPU; and say what to do. Status 1: cannot play."""
+    from .engine.control.doctor import can_play, examine
+
+    with _progress("looking") as bar:
+        bar.add_task("looking", total=None)
+        findings = examine()
+    if json_output:
+        rows = [{key: getattr(one, key) for key in ("what", "verdict", "found", "todo")} for one in findings]
+        out.print_json(json.dumps({"can_play": can_play(findings), "findings": rows}))
+    else:
+        marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "bad": "[red]bad[/]"}
+        table = Table("", "what", "found, and what to do", box=None)
+        for one in findings:
+            table.add_row(marks[one.verdict], one.what, escape(one.found))
+            if one.todo:
+                table.add_row("", "", f"[bold]-> {escape(one.todo)}[/]")
+        _wide().print(table)
+    if not can_play(findings):
+        amiss = ", ".join(one.what for one in findings if one.verdict == "bad")
+        raise DuendeError(f"this machine cannot play yet: {amiss}; files can be rendered where only devices are amiss")
+
+
+@app.command()
 def devices() -> None:
     """List the sound devices."""
     from .engine.device import list_devices

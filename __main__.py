@@ -22,14 +22,40 @@ from . import DuendeError, __version__
 
 if TYPE_CHECKING:
     from .engine.preset import Rig
+    from .export.forge import ForgeRequest
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 cabinet = typer.Typer(no_args_is_help=True, help="Cabinets: impulse responses that a slot plays.")
 app.add_typer(cabinet, name="cabinet")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
-PresetOption = Annotated[str, typer.Option("--preset", "-p", help="Preset by name; `duende presets` lists them.")]
+
+def _presets_from(incomplete: str) -> list[str]:
+    """Names of presets, for the shell."""
+    from .presets.library import Library
+
+    return [entry.name for entry in Library().entries() if entry.name.startswith(incomplete)]
+
+
+def _captures_from(incomplete: str) -> list[str]:
+    """Names of captures, for the shell."""
+    from .presets.captures import Captures
+
+    return [name for name in Captures().entries() if name.startswith(incomplete)]
+
+
+def _cabinets_from(incomplete: str) -> list[str]:
+    """Names of cabinets, for the shell."""
+    from .presets.cabinets import Cabinets
+
+    return [name for name in Cabinets().entries() if name.startswith(incomplete)]
+
+
+PresetOption = Annotated[
+    str,
+    typer.Option("--preset", "-p", help="Preset by name; `duende presets` lists them.", autocompletion=_presets_from),
+]
 ProviderOption = Annotated[str, typer.Option(help="cpu, cuda or tensorrt; falls back to the CPU.")]
 DEFAULT_PRESET = "cello"
 GUI_PORT = 7702
@@ -98,7 +124,13 @@ def render(
 @app.command()
 def live(
     preset: Annotated[
-        str | None, typer.Option("--preset", "-p", help="Preset by name; without it, what was played last.")
+        str | None,
+        typer.Option(
+            "--preset",
+            "-p",
+            help="Preset by name; without it, what was played last.",
+            autocompletion=_presets_from,
+        ),
     ] = None,
     source: Annotated[str | None, typer.Option("--input", help="Input device: index or part of its name.")] = None,
     sink: Annotated[str | None, typer.Option("--output", help="Output device; without it the input's.")] = None,
@@ -367,7 +399,9 @@ def cabinet_list() -> None:
 
 
 @cabinet.command("remove")
-def cabinet_remove(name: Annotated[str, typer.Argument(help="Name of the cabinet.")]) -> None:
+def cabinet_remove(
+    name: Annotated[str, typer.Argument(help="Name of the cabinet.", autocompletion=_cabinets_from)],
+) -> None:
     """Delete one of your cabinets."""
     from .presets.cabinets import Cabinets
 
@@ -415,7 +449,9 @@ def import_captures(
 
 captures_app = typer.Typer(no_args_is_help=True, help="Captures of amps and pedals: list, show, compare, remove.")
 app.add_typer(captures_app, name="captures")
-CaptureArgument = Annotated[str, typer.Argument(help="Capture by name; `duende captures list` lists them.")]
+CaptureArgument = Annotated[
+    str, typer.Argument(help="Capture by name; `duende captures list` lists them.", autocompletion=_captures_from)
+]
 
 
 @captures_app.command("list")
@@ -473,7 +509,7 @@ def captures_remove(name: CaptureArgument) -> None:
 @captures_app.command("audition")
 def captures_audition(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A plain recording of your guitar, of 1 s and more.")],
-    names: Annotated[list[str], typer.Argument(help="Captures by name, 1 to 9.")],
+    names: Annotated[list[str], typer.Argument(help="Captures by name, 1 to 9.", autocompletion=_captures_from)],
     target: Annotated[Path, typer.Option("--output", "-o", help="Page to write: FILE.html.")],
     cabinet_name: Annotated[
         str | None, typer.Option("--cabinet", help="A cabinet to play behind each; `duende cabinet list` lists them.")
@@ -506,7 +542,9 @@ def captures_audition(
 preset_app = typer.Typer(no_args_is_help=True, help="Show, store, rename, remove, pack and install presets.")
 app.add_typer(preset_app, name="preset")
 PortOption = Annotated[int | None, typer.Option(help="OSC port of the host; without it, the one that runs.")]
-NameArgument = Annotated[str, typer.Argument(help="Preset by name; `duende preset list` lists them.")]
+NameArgument = Annotated[
+    str, typer.Argument(help="Preset by name; `duende preset list` lists them.", autocompletion=_presets_from)
+]
 
 
 @preset_app.command("list")
@@ -608,7 +646,10 @@ def preset_install(
 @app.command()
 def setlist(
     name: Annotated[str | None, typer.Argument(help="A set list; without it, all are listed.")] = None,
-    presets: Annotated[list[str] | None, typer.Argument(help="Its presets in order; without any, it is shown.")] = None,
+    presets: Annotated[
+        list[str] | None,
+        typer.Argument(help="Its presets in order; without any, it is shown.", autocompletion=_presets_from),
+    ] = None,
 ) -> None:
     """Store or show a set list; `duende ctl setlist/load NAME` lets the running host follow it."""
     from .presets.library import Library
@@ -834,9 +875,33 @@ def capture_command(
     out.print(f"{name} is in the library ({done.seconds:.0f} s in all): duende captures show {name}", soft_wrap=True)
 
 
+def _forge_in_lines(request: "ForgeRequest", *, force: bool) -> None:
+    """Forge, and tell another program how it goes."""
+    from .export.forge import check_request, forge
+    from .export.lines import Lines
+    from .export.sounds import load_sound
+    from .presets.library import Library
+
+    def write(line: str) -> None:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+
+    library, lines, rate = Library(), Lines(write), request.config.sample_rate
+    check_request(request, library, force)
+    lines.style(load_sound(request.styles[0].files[0], rate), rate)
+    forged = forge(
+        request, library, force=force, report=lambda step: lines.step(step, rate), say=lines.say, listen=True
+    )
+    for text in forged.notices:
+        lines.notice(text)
+    lines.done(forged.entry.name, forged.seconds)
+
+
 @app.command()
 def evaluate(
-    preset: Annotated[str, typer.Argument(help="Preset by name; `duende presets` lists them.")],
+    preset: Annotated[
+        str, typer.Argument(help="Preset by name; `duende presets` lists them.", autocompletion=_presets_from)
+    ],
     guitar: Annotated[
         Path, typer.Option(help="Folder with guitar recordings that were never trained on, or one file.")
     ],

@@ -1,6 +1,7 @@
 """The command line: what a user types, what they read, and one clear line with a non-zero exit when it cannot be."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -293,3 +294,37 @@ def test_set_lists_are_stored_and_shown(
     assert run(monkeypatch, "preset", "delete", "small", "--force") == 0
     assert run(monkeypatch, "setlist") == 0
     assert capsys.readouterr().out.endswith("evening: cello\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("duende do", ["doctor"]),
+        ("duende live --pre", ["--preset"]),
+        ("duende live --preset ti", ["tiny"]),
+        ("duende preset show ti", ["tiny"]),
+        ("duende captures show ", []),
+    ],
+)
+def test_the_shell_is_told_how_words_go_on(home: Path, words: str, offered: list[str]) -> None:
+    parts = words.split(" ")
+    environment = os.environ | {
+        "_DUENDE_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(parts) - 1),
+    }
+    command = "import sys; sys.argv = ['duende']; from duende.__main__ import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", command], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.split() == offered, done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_written_for_shells(shell: str) -> None:
+    command = "import sys; sys.argv = ['duende']; from duende.__main__ import main; main()"
+    environment = os.environ | {"_DUENDE_COMPLETE": f"source_{shell}"}
+    done = subprocess.run(
+        [sys.executable, "-c", command], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "_DUENDE_COMPLETE=complete_" in done.stdout

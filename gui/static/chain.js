@@ -56,12 +56,14 @@ export const Chain = {
   setup() {
     const list = ref(null);
     const drag = ref(null);
-    const order_ = computed(() => {
+    // Where each strip stands while one is dragged. Only styles change: a strip that left the document would lose the hand.
+    const places = computed(() => {
       const numbers = [...slots.value];
-      if (!drag.value) return numbers;
-      const moved = numbers.splice(numbers.indexOf(drag.value.number), 1);
-      numbers.splice(drag.value.to - 1, 0, ...moved);
-      return numbers;
+      if (drag.value) {
+        const moved = numbers.splice(numbers.indexOf(drag.value.number), 1);
+        numbers.splice(drag.value.to - 1, 0, ...moved);
+      }
+      return Object.fromEntries(numbers.map((number, place) => [number, place + 1]));
     });
     const grip = (event, number) => {
       if (event.button > 0) return;
@@ -73,8 +75,8 @@ export const Chain = {
         // Which strip the pointer is over decides; strips lie in rows or in a column.
         const under = document.elementFromPoint(now.clientX, now.clientY)?.closest("[data-slot]");
         if (under && list.value.contains(under)) {
-          const over = order_.value.indexOf(Number(under.dataset.slot)) + 1;
-          if (Number(under.dataset.slot) !== number) drag.value = { number, to: over };
+          const over = Number(under.dataset.slot);
+          if (over !== number) drag.value = { number, to: places.value[over] };
         }
       };
       const ending = (now) => {
@@ -96,7 +98,7 @@ export const Chain = {
     const ends = computed(() => globals.value.filter((address) => !isSwitch(live.tree[address])));
     const split = computed(() => slots.value.some((number) => value(`slot/${number}/branch`, "")));
     return {
-      list, drag, grip, shift, sheet, live, label, slots, order_,
+      list, drag, grip, shift, sheet, live, label, slots, places,
       into: computed(() => ends.value.filter((address) => address.startsWith("/duende/input/"))),
       outOf: computed(() =>
         ends.value.filter((address) => !address.startsWith("/duende/input/") && (split.value || !address.startsWith("/duende/split/"))),
@@ -112,9 +114,9 @@ export const Chain = {
       <div class="head"><div class="title"><em>guitar</em><strong>Input</strong></div></div>
       <div class="knobs"><Knob v-for="address in into" :key="address" :address="address" of="input"/></div>
     </article>
-    <Strip v-for="number in order_" :key="number" :number="number" :dragged="drag?.number === number" @grip="grip" @shift="shift"/>
-    <button class="add" type="button" aria-label="Add a slot" @click="sheet.open('add')"><Icon name="plus"/><span>Add</span></button>
-    <article class="strip end" aria-label="Output">
+    <Strip v-for="number in slots" :key="number" :number="number" :style="{ order: places[number] }" :dragged="drag?.number === number" @grip="grip" @shift="shift"/>
+    <button class="add" style="order: 98" type="button" aria-label="Add a slot" @click="sheet.open('add')"><Icon name="plus"/><span>Add</span></button>
+    <article class="strip end" style="order: 99" aria-label="Output">
       <div class="head"><div class="title"><em>amplifier</em><strong>Output</strong></div></div>
       <div class="knobs">
         <Knob v-for="address in outOf" :key="address" :address="address" :name="address.replace('/duende/', '').replaceAll('/', ' ')"/>

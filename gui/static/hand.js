@@ -2,6 +2,7 @@
 
 const SLOP_PX = 6;
 const DOUBLE_MS = 320;
+const NEAR_PX = 30;
 const LONG_MS = 550;
 const SPAN_PX = 190;
 const AWAY_PX = 90;
@@ -23,9 +24,11 @@ export function follow(event, handlers) {
     finish();
     handlers.long();
   }, LONG_MS);
-  const before = taps.get(element) ?? 0;
-  const twice = handlers.twice && event.timeStamp - before < DOUBLE_MS;
-  taps.set(element, twice ? 0 : event.timeStamp);
+  const before = taps.get(element);
+  const near = before && Math.hypot(before.x - start.x, before.y - start.y) < NEAR_PX;
+  const twice = handlers.twice && near && event.timeStamp - before.at < DOUBLE_MS;
+  if (twice) taps.delete(element);
+  else taps.set(element, { ...start, at: event.timeStamp });
   if (twice) handlers.twice();
   else handlers.at?.(event);
 
@@ -34,6 +37,7 @@ export function follow(event, handlers) {
     if (!far && Math.hypot(now.clientX - start.x, now.clientY - start.y) < SLOP_PX) return;
     if (!far) {
       far = true;
+      taps.delete(element); // what was moved was no tap
       clearTimeout(long);
       last = now;
       return;

@@ -2,7 +2,7 @@
 import { computed, markRaw, reactive, shallowReactive } from "vue";
 
 const PREFIX = "/duende";
-const STREAM = /^\/duende\/(meter|status\/(load|histogram)|tuner\/pitch|spectrum\/(input|output)|slot\/\d+\/time)$/;
+const STREAM = /^\/duende\/(meter|status\/(load|histogram)|tuner\/pitch|spectrum\/(input|output)|slot\/\d+\/usage)$/;
 const HELD_MS = 400; // after a hand has let go, so long its own value stands against older ones on their way
 const ANSWER_MS = 25000;
 const RETRY_MS = [200, 500, 1000, 2000];
@@ -211,8 +211,13 @@ export const globals = computed(() =>
   ),
 );
 
+function usage(number) {
+  const now = streams[at(`slot/${number}/usage`)] ?? values[at(`slot/${number}/time`)];
+  return now?.length === 2 ? now : [0, 0];
+}
+
 setInterval(() => {
   slow.load = streams[at("status/load")] ?? slow.load;
   slow.meter = streams[at("meter")] ?? slow.meter;
-  slow.slots = Object.fromEntries(slots.value.map((number) => [number, streams[at(`slot/${number}/time`)] ?? [0, 0]]));
+  slow.slots = Object.fromEntries(slots.value.map((number) => [number, usage(number)]));
 }, 250);

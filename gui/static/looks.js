@@ -89,8 +89,9 @@ const Histogram = {
       context.fillRect(x(period) - 1, 0, 2, tall);
       context.font = `500 12px ${FONT}`;
       context.fillStyle = DIM;
-      context.textAlign = "right";
-      context.fillText(`${Math.round(period)} µs: the time there is`, x(period) - 6, 14);
+      const left = x(period) > width / 2;
+      context.textAlign = left ? "right" : "left";
+      context.fillText(`${Math.round(period)} µs there are`, x(period) + (left ? -8 : 8), 14);
       context.textAlign = "left";
       context.fillText("0", 0, height - 4);
       context.textAlign = "right";

@@ -6,6 +6,11 @@ import { live, move, styles, value } from "./live.js";
 import { label } from "./units.js";
 
 const STEP = 0.02;
+const SPOTS = {
+  2: [["left", 0, 0.5], ["right", 1, 0.5]],
+  3: [["top left", 0, 0], ["top right", 1, 0], ["bottom", 0.5, 1]],
+  4: [["top left", 0, 0], ["top right", 1, 0], ["bottom left", 0, 1], ["bottom right", 1, 1]],
+};
 
 // The corners are (0,0), (1,0), (0,1), (1,1), read like a page. Three styles share the lower side, two are left and right.
 export function weightsAt(count, x, y) {
@@ -37,8 +42,10 @@ export const Pad = {
     const corners = computed(() => {
       if (!morphs.value) return [];
       const names = four.value.map((address) => label(address.split("/").pop()));
-      const spots = { 2: ["left", "right"], 3: ["top left", "top right", "bottom"], 4: ["top left", "top right", "bottom left", "bottom right"] };
-      return names.map((name, place) => ({ name, spot: spots[names.length][place], colour: STYLE_COLOURS[place] }));
+      return names.map((name, place) => {
+        const [spot, x, y] = SPOTS[names.length][place];
+        return { name, spot, x, y, colour: STYLE_COLOURS[place] };
+      });
     });
     const weights = computed(() =>
       morphs.value ? weightsAt(four.value.length, ...place.value) : [place.value[0]],
@@ -65,7 +72,7 @@ export const Pad = {
     };
     const down = (event) => {
       const box = event.currentTarget.getBoundingClientRect();
-      const inset = 22;
+      const inset = parseFloat(getComputedStyle(event.currentTarget).getPropertyValue("--inset"));
       event.currentTarget.focus({ preventScroll: true });
       follow(event, {
         at: (now) => go(
@@ -94,7 +101,8 @@ export const Pad = {
       const parts = [0, 0, 0];
       let sum = 0;
       colours.forEach((colour, index) => {
-        const weight = weights.value[index] ?? 0;
+        // Squared: what is strongest tells, and four colours do not make mud.
+        const weight = (weights.value[index] ?? 0) ** 2;
         sum += weight;
         [1, 3, 5].forEach((from, channel) => (parts[channel] += weight * parseInt(colour.slice(from, from + 2), 16)));
       });
@@ -108,6 +116,8 @@ export const Pad = {
   @pointerdown="down" @keydown="key" @contextmenu.prevent>
   <i class="line across"></i><i class="line up"></i>
   <template v-if="morphs">
+    <i v-for="(corner, i) in corners" :key="'at ' + corner.name" class="socket" :style="{ '--own': corner.colour, '--weight': weights[i],
+      left: 'calc(var(--inset) + (100% - 2 * var(--inset)) * ' + corner.x + ')', top: 'calc(var(--inset) + (100% - 2 * var(--inset)) * ' + corner.y + ')' }"></i>
     <span v-for="(corner, i) in corners" :key="corner.name" class="corner" :class="corner.spot"
       :style="{ '--own': corner.colour, '--weight': weights[i] }">{{ corner.name }}<b>{{ percent(weights[i]) }}</b></span>
   </template>

@@ -37,7 +37,7 @@ const Control = {
     const { address, title, type, reset } = sheet.given;
     const learning = ref(false);
     const node = live.tree[address] ?? {};
-    const bound = computed(() => (values["/duende/midi/map"] ?? []).filter((text) => String(text).split(" ")[0] === address));
+    const bound = computed(() => (values["/duende/midi/map"] ?? []).filter((text) => String(text).split(": ")[0] === address.replace("/duende/", "")));
     const learned = watch(() => values["/duende/midi/learned"], (now) => {
       if (now?.[0] === address) {
         learning.value = false;

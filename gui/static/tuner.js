@@ -24,7 +24,7 @@ export const Tuner = {
       const cents = lives ? Math.max(-50, Math.min(50, pitch[1])) : 0;
       needle += 0.35 * (cents - needle);
       const tuned = lives && Math.abs(pitch[1]) <= IN_TUNE;
-      const colour = !lives ? "#5d534c" : tuned ? TEAL : Math.abs(cents) < 15 ? GOLD : RED;
+      const colour = !lives ? "#8d8077" : tuned ? TEAL : Math.abs(cents) < 15 ? GOLD : RED;
       const middle = width / 2;
       const span = Math.min(width * 0.44, 520);
       const line = height * 0.7;
@@ -33,7 +33,7 @@ export const Tuner = {
       const size = Math.min(height * 0.42, width * 0.4);
       context.font = `800 ${size}px ${FONT}`;
       context.fillStyle = colour;
-      const [, letter = "–", sharp = "", octave = ""] = lives ? pitch[0].match(/^([A-G])([#b♯♭]?)(-?\d+)?/) ?? [] : [];
+      const [, letter = "", sharp = "", octave = ""] = lives ? pitch[0].match(/^([A-G])([#b♯♭]?)(-?\d+)?/) ?? [] : [];
       context.fillText(letter, middle, height * 0.3);
       const half = context.measureText(letter).width / 2;
       context.font = `700 ${size * 0.3}px ${FONT}`;
@@ -50,9 +50,9 @@ export const Tuner = {
       context.roundRect(middle + (needle / 50) * span - 7, line - 44, 14, 88, 7);
       context.fill();
       context.textAlign = "center";
-      context.font = `600 22px ${FONT}`;
+      context.font = `${lives ? 600 : 800} ${lives ? 24 : 40}px ${FONT}`;
       const text = lives ? (tuned ? "in tune" : `${pitch[1] > 0 ? "+" : "−"}${Math.abs(pitch[1]).toFixed(0)} cents`) : "play a string";
-      context.fillText(text, middle, Math.min(height - 16, line + 76));
+      context.fillText(text, middle, lives ? Math.min(height - 16, line + 78) : height * 0.32);
     });
     return {
       canvas, toggle,
@@ -64,7 +64,7 @@ export const Tuner = {
   template: `
 <div class="tuner" role="dialog" aria-modal="true" aria-label="Tuner">
   <canvas ref="canvas" role="img" aria-label="Pitch"></canvas>
-  <div class="row">
+  <div class="below">
     <Knob :address="reference" name="A4"/>
     <button class="switch" type="button" :aria-pressed="!!muted" @click="toggle('tuner/mute')"><Icon name="mute"/>Silent</button>
     <button class="switch done" type="button" @click="close">Done</button>

@@ -112,13 +112,15 @@ def open_stage_control(surface: Surface) -> Json:
     for place, step in enumerate(("previous", "next")):
         rect = (280 + 120 * place, 360, 110, 50)
         add("button", step, rect, f"{PREFIX}/preset/{step}", mode="momentary", label=step)
+    below = 440
     for place, name in enumerate(surface.presets):
         rect = (520 + 120 * (place % 4), 310 + 60 * (place // 4), 110, 50)
+        below = max(below, rect[1] + 70)
         load = f"{PREFIX}/preset/load"
         add("button", f"preset {name}", rect, load, mode="momentary", preArgs=name, typeTags="s", label=name)
     for row, verb in enumerate(("store", "recall")):
         for number in range(1, SNAPSHOTS + 1):
-            rect = (280 + 90 * (number - 1), 440 + 70 * row, 80, 60)
+            rect = (280 + 90 * (number - 1), below + 70 * row, 80, 60)
             add(
                 "button", f"{verb} {number}", rect, f"{PREFIX}/snapshot/{verb}", mode="momentary", preArgs=number,
                 typeTags="i", label=f"{verb} {number}",

@@ -1251,7 +1251,13 @@
       22.0
      ],
      "items": [
+      "ambient",
+      ",",
       "cello",
+      ",",
+      "clean-room",
+      ",",
+      "lead",
       ",",
       "ocean",
       ",",

@@ -21,7 +21,6 @@ from rich.table import Table
 from . import DuendeError, __version__
 
 if TYPE_CHECKING:
-    from .engine.preset import Rig
     from .export.forge import ForgeRequest
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -668,7 +667,7 @@ def setlist(
 
 @app.command()
 def bench(
-    model: Annotated[Path | None, typer.Argument(help="A model file; without it the factory presets.")] = None,
+    model: Annotated[Path | None, typer.Argument(help="A model file, of a style or capture; without it the factory presets.")] = None,
     blocks: Annotated[str, typer.Option(help="Block sizes in frames, separated by commas.")] = "32,64,128,256,512,1024",
     rate: Annotated[float, typer.Option(help="Sample rate in Hz.")] = 48000.0,
     seconds: Annotated[float, typer.Option(help="Real time per measurement.")] = 2.0,
@@ -679,9 +678,9 @@ def bench(
     from .engine.bench import as_json, bench_block
     from .engine.fx.graph import has_pyo
     from .engine.host import check_rate
-    from .engine.model import load_model
-    from .engine.preset import build_rig, load_rig
-    from .engine.spectral import SpectralProcessor
+    from .engine.messages import SlotPlan
+    from .engine.preset import build_rig, load_rig, processors_for
+    from .engine.slots import kind_of
     from .presets.format import write_atomically
     from .presets.library import Library
 
@@ -690,12 +689,8 @@ def bench(
     if not 0.1 <= seconds <= 600.0:
         raise DuendeError(f"--seconds {seconds:g} is out of range: 0.1 to 600")
     if model is not None:
-        loaded = load_model(model, provider)
-
-        def open_model() -> "Rig":
-            return build_rig([(loaded.spec.name, SpectralProcessor(loaded))])
-
-        makers = {loaded.spec.name: open_model}
+        plan = SlotPlan(model.stem, str(model), kind_of(model))
+        makers = {model.stem: lambda: build_rig(processors_for([plan], provider))}
     else:
         entries = [entry for entry in Library().entries() if entry.factory]
         if not has_pyo():

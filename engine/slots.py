@@ -2,22 +2,27 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
 
 from .. import DuendeError
 from ..presets.cabinets import BUILT_IN
 from . import cabinet
 from .fx.processor import PyoEffect
 from .fx.table import effect_controls
+from .graph_check import parse, read_bytes
 from .messages import SlotPlan
 from .model import Model
 from .processor import Processor
 from .response import Response
-from .spec import Control
+from .spec import METADATA_KEY, Control
 from .spectral import SpectralProcessor
 from .styles import StyleControls
 from .texture import TextureProcessor
 from .waveform import WaveformProcessor
 from .waveform_model import WaveformModel
+from .waveform_spec import KIND as WAVEFORM
 
 KINDS = ("style", "capture", "cabinet", "fx")
 
@@ -62,6 +67,20 @@ def make_processor(
     if plan.kind == "fx":
         return PyoEffect(plan.name)
     raise DuendeError(f"{plan.name}: a slot of kind {plan.kind!r}: this version knows {', '.join(KINDS)}")
+
+
+def kind_of(path: Path) -> str:
+    """Which kind of slot plays a model file, "style" or "capture", by its metadata; not yet checked."""
+    _, text = parse(read_bytes(path), path.name)
+    try:
+        found = msgspec.json.decode(text, type=_Kind).kind
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise DuendeError(f"{path.name}: the metadata {METADATA_KEY!r} is damaged: {error}") from error
+    return "capture" if found == WAVEFORM else "style"
+
+
+class _Kind(msgspec.Struct):
+    kind: str = ""
 
 
 def processor_for(model: Model) -> SpectralProcessor | TextureProcessor:

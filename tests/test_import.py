@@ -322,6 +322,22 @@ def test_list_show_and_remove(tmp_path: Path, duende: CommandLine) -> None:
     assert list(duende.captures.entries()) == ["bent", "broken", "knobby"]
 
 
+def test_a_capture_is_measured_like_a_style(tmp_path: Path, duende: CommandLine) -> None:
+    tiny_captures(tmp_path / "home")
+    target = tmp_path / "bench.json"
+    words = ("bench", duende.captures.find("half"), "--blocks", "64", "--seconds", "0.1", "--json", target)
+    status, said, wrong = duende(*words)
+    assert (status, wrong) == (0, "")
+    assert "half" in said
+    assert "0.00" in said
+    (found,) = json.loads(target.read_text())["results"]
+    assert found["added_latency_ms"] == 0.0
+    relabel(duende.captures.find("half"), sha256=7)
+    status, _, wrong = duende(*words)
+    assert status == 1
+    assert wrong.startswith("duende: half.onnx: the metadata 'duende' is damaged")
+
+
 def test_texts_of_others_are_shown_as_texts(tmp_path: Path, duende: CommandLine) -> None:
     """What a file says can neither move the terminal's cursor nor pass for markup."""
     about = {"name": "\x1b[2J[bold]x", "gear_make": "[red]\x1b]0;y\x07", "tone_type": "a\nb", "modeled_by": "\u202e"}

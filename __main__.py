@@ -667,7 +667,9 @@ def setlist(
 
 @app.command()
 def bench(
-    model: Annotated[Path | None, typer.Argument(help="A model file, of a style or capture; without it the factory presets.")] = None,
+    model: Annotated[
+        Path | None, typer.Argument(help="A model file, of a style or capture; without it the factory presets.")
+    ] = None,
     blocks: Annotated[str, typer.Option(help="Block sizes in frames, separated by commas.")] = "32,64,128,256,512,1024",
     rate: Annotated[float, typer.Option(help="Sample rate in Hz.")] = 48000.0,
     seconds: Annotated[float, typer.Option(help="Real time per measurement.")] = 2.0,

@@ -10,7 +10,9 @@ import pytest
 
 from duende.engine.control.meters import READS_PER_S, Meters
 from duende.engine.control.namespace import Values
+from duende.engine.control.parts import Parts
 from duende.engine.control.session import SlotState
+from duende.engine.fx.table import EFFECTS
 from duende.engine.messages import Opened
 from duende.engine.telemetry import Telemetry
 from sessions import tiny_session
@@ -129,16 +131,16 @@ def test_what_a_slot_takes_is_told_five_times_a_second(tmp_path: Path) -> None:
     for _ in range(2000):
         desk.audio.slot_done(0, 0.25e-3, 1e-3)
     desk.audio.slot_done(0, 0.75e-3, 1e-3)
-    sent = [desk.read().get("/duende/slot/1/time") for _ in range(READS_PER_S)]
+    sent = [desk.read().get("/duende/slot/1/usage") for _ in range(READS_PER_S)]
     shown = [values for values in sent if values is not None]
     assert len(shown) == 5
     assert shown[0][0] == pytest.approx(0.25, abs=0.01)
     assert shown[0][1] == pytest.approx(0.75)
     nodes = {node.address: node for node in desk.meters.nodes()}
-    read = nodes["/duende/slot/1/time"].read
+    read = nodes["/duende/slot/1/usage"].read
     assert read is not None
     assert read() == shown[0]
-    assert "/duende/slot/2/time" not in nodes
+    assert "/duende/slot/2/usage" not in nodes
 
 
 def test_device_and_latency(tmp_path: Path) -> None:
@@ -232,3 +234,14 @@ def test_delay_is_told_by_part(tmp_path: Path) -> None:
     assert desk.read()["/duende/status/parts"] == [-1.0, *(pytest.approx(n / 48.0) for n in (64, 0, 128, 0))]
     desk.meters.opened(DEVICE)
     assert desk.read()["/duende/status/parts"] == [5.5, *(pytest.approx(n / 48.0) for n in (64, 256, 128, 0))]
+
+
+def test_no_meter_hides_a_parameter_of_what_a_slot_may_play(tmp_path: Path) -> None:
+    # Addresses are the keys of the tree: of two alike the later one would be all that is reached.
+    show = tiny_session(tmp_path)
+    parts = Parts.build(show, lambda call: None)
+    for source in [*(f"fx:{name}" for name in EFFECTS), *(f"cabinet:{name}" for name in show.cabinets.entries())]:
+        asyncio.run(show.load("wire"))
+        asyncio.run(show.add_slot(source))
+        addresses = [node.address for node in parts.nodes()]
+        assert sorted(set(addresses)) == sorted(addresses), source

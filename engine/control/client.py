@@ -51,7 +51,7 @@ SHOWN = (
     "tempo",
 )
 
-SHOWN_OF_SLOTS = ("name", "latency", "time")
+SHOWN_OF_SLOTS = ("name", "latency", "usage")
 
 
 def look(info: InstanceInfo) -> dict[str, list[Value]]:

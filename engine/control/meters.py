@@ -80,7 +80,7 @@ class Meters:
             Message(f"{STATUS}/load", self.load()),
             *(Message(address, values) for address, values in due.items()),
             *([Message(HISTOGRAM, self.histogram())] if every else []),
-            *(Message(slot_time(number), self.slot(number)) for number in range(1, slots + 1)),
+            *(Message(slot_usage(number), self.slot(number)) for number in range(1, slots + 1)),
         ]
 
     def meter(self) -> list[Value]:
@@ -178,7 +178,7 @@ class Meters:
 
     def _slot_node(self, number: int) -> Node:
         return Node(
-            slot_time(number),
+            slot_usage(number),
             "ff",
             f"share of the time there is that the slot takes, and the peak of the last seconds; "
             f"{READS_PER_S // SLOTS_EVERY} times a second",
@@ -239,9 +239,9 @@ class Meters:
                 self._clips[side] = CLIP_READS
 
 
-def slot_time(number: int) -> str:
+def slot_usage(number: int) -> str:
     """The address at which a slot, counted from 1, tells what it takes."""
-    return f"{PREFIX}/slot/{number}/time"
+    return f"{PREFIX}/slot/{number}/usage"
 
 
 def _decibels(value: float) -> float:

@@ -211,13 +211,8 @@ export const globals = computed(() =>
   ),
 );
 
-function usage(number) {
-  const now = streams[at(`slot/${number}/usage`)] ?? values[at(`slot/${number}/time`)];
-  return now?.length === 2 ? now : [0, 0];
-}
-
 setInterval(() => {
   slow.load = streams[at("status/load")] ?? slow.load;
   slow.meter = streams[at("meter")] ?? slow.meter;
-  slow.slots = Object.fromEntries(slots.value.map((number) => [number, usage(number)]));
+  slow.slots = Object.fromEntries(slots.value.map((number) => [number, streams[at(`slot/${number}/usage`)] ?? [0, 0]]));
 }, 250);

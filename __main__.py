@@ -162,13 +162,14 @@ def live(
     log_file: Annotated[Path | None, typer.Option(help="Write the log to the end of this file, too.")] = None,
     gui: Annotated[bool, typer.Option("--gui", help="Serve the GUI, too, in a process of its own.")] = False,
     gui_port: Annotated[int, typer.Option(help="Port of the GUI.")] = GUI_PORT,
+    owned: Annotated[bool, typer.Option("--owned", hidden=True)] = False,
 ) -> None:
     """Play: a guitar in, a stylised guitar out; controlled over OSC. What is given here is kept for the next time."""
-    from .engine.control.settings import read_settings, settings_path
+    from .engine.control.settings import Settings, read_settings, settings_path
     from .engine.control.show import Show
 
     path = settings_path()
-    settings = read_settings(path)
+    settings = read_settings(path) if not owned else Settings()
     _override(settings, preset=preset)
     _override(
         settings.device,
@@ -187,7 +188,10 @@ def live(
     settings.preset = settings.preset or DEFAULT_PRESET
     done = threading.Event()
     _stop_on_signals(done)
-    show = Show(settings, path, _values(values, mix=mix, amount=amount), headless=headless, log_file=log_file)
+    if owned:
+        _end_with_stdin(done)
+    kept = None if owned else path
+    show = Show(settings, kept, _values(values, mix=mix, amount=amount), headless=headless, log_file=log_file)
     say = (lambda text: None) if headless else functools.partial(out.print, soft_wrap=True)
     network = settings.network
     with _gui_beside(network.host, gui_port, network.token, network.hosts) if gui else nullcontext():
@@ -1066,6 +1070,16 @@ def demo(
 def _stop_on_signals(event: threading.Event) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: event.set())
+
+
+def _end_with_stdin(done: threading.Event) -> None:
+    """For a host that belongs to another program: end when that closes the pipe, or is no more."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        done.set()
+
+    threading.Thread(target=wait, name="owner", daemon=True).start()
 
 
 def _choice(option: str, value: str, allowed: tuple[Word, ...]) -> Word:

@@ -74,7 +74,7 @@ def render_file(
         columns = _choose_channels(source, file.channels, channel)
         rate = file.samplerate if file.samplerate in DEVICE_RATES else 48000
         if rate != file.samplerate:
-            notices.append(f"{source.name}: {file.samplerate} Hz is converted to {rate} Hz")
+            notices.append(_converted(source, file.samplerate, rate))
         chain = rig.chain
         chain.prepare(rate, BLOCK, BLOCK, columns.stop - columns.start, 2)
         blocks = _read_blocks(file, source, columns, rate, progress)
@@ -85,6 +85,32 @@ def render_file(
         notices.append(f"{rig.telemetry.count('faults')} faults inside a slot were replaced by the plain input")
     elapsed = time.perf_counter() - started
     return RenderReport(frames, chain.width, rate, seconds, elapsed, chain.latency.samples, notices)
+
+
+def read_sound(source: Path, channel: int | None = None) -> tuple[Float32, int, list[str]]:
+    """A whole sound file: samples [n, channels], one or two, the rate in Hz at which it can be played, and notices.
+
+    DuendeError where the file cannot be read, is damaged or holds samples that are no numbers.
+    """
+    with _open(source) as file:
+        if file.frames == 0:
+            raise DuendeError(f"{source}: holds no audio")
+        columns = _choose_channels(source, file.channels, channel)
+        rate = file.samplerate if file.samplerate in DEVICE_RATES else 48000
+        blocks = list(_read_blocks(file, source, columns, rate, None))
+        notices = [] if rate == file.samplerate else [_converted(source, file.samplerate, rate)]
+    return np.concatenate(blocks), rate, notices
+
+
+def write_sound(target: Path, samples: Float32, rate: int) -> Path:
+    """Write samples [n] or [n, channels] to a sound file, whole or not at all; DuendeError where that fails."""
+    frames = samples[:, None] if samples.ndim == 1 else samples
+    _write(target, rate, _target_subtype(target), frames.shape[1], iter([frames]))
+    return target
+
+
+def _converted(source: Path, found: int, rate: int) -> str:
+    return f"{source.name}: {found} Hz is converted to {rate} Hz"
 
 
 def _run(rig: Rig, source: Iterator[Float32], block: int) -> Iterator[Float32]:

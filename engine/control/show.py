@@ -21,14 +21,14 @@ log = logging.getLogger("duende.parent")
 class Show:
     """One run of the host.
 
-    settings: in force; path: where control keeps them. values: of parameters by name, for the first preset.
-    headless: begin even where the device is not there yet.
+    settings: in force; path: where control keeps them, None: nowhere. values: of parameters by name, for the first
+    preset. headless: begin even where the device is not there yet.
     """
 
     def __init__(
         self,
         settings: Settings,
-        path: Path,
+        path: Path | None,
         values: dict[str, float],
         *,
         headless: bool = False,
@@ -57,7 +57,8 @@ class Show:
         )
 
         def control(folder: Path) -> bytes:
-            setup = ControlSetup(str(folder), settings, str(path), values, os.getpid(), self._log_file)
+            kept = None if path is None else str(path)
+            setup = ControlSetup(str(folder), settings, kept, values, os.getpid(), self._log_file)
             return msgspec.json.encode(setup)
 
         self._opened: Opened | None = None

@@ -44,6 +44,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def reachable(url: str) -> bool:
+    """Whether a page is served there."""
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
+        return True
+    return False
+
+
 class Host:
     """Everything of the control process on an event loop of its own; an engine that answers at once stands behind it.
 
@@ -115,17 +122,12 @@ class Gui:
         self.process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        wait_until(lambda: self._answers() or self.process.poll() is not None, "the GUI answers")
+        wait_until(lambda: reachable(self.url) or self.process.poll() is not None, "the GUI answers")
         assert self.process.poll() is None, self.process.communicate()[0]
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/"
-
-    def _answers(self) -> bool:
-        with contextlib.suppress(OSError), urllib.request.urlopen(self.url, timeout=5):
-            return True
-        return False
 
     def end(self) -> str:
         """What it has said."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import os
 import shutil
@@ -56,14 +57,14 @@ class Control:
         self._tasks.append(asyncio.create_task(self._beat()))
         await self._first_preset()
         try:
-            # Its imports would hold up the first sound.
-            from .network import Network
-
-            self._network = await Network.start(self.session, self._settings, self.notice)
+            # Its imports would hold up the first sound, and on a busy machine the signs of life.
+            network = await asyncio.to_thread(importlib.import_module, ".network", __package__)
+            self._network = await network.Network.start(self.session, self._settings, self.notice)
         except DuendeError as error:
             self._wire.send(Stop(str(error)))
             await self._ended.wait()
             return
+        assert self._network is not None
         for message in self._waiting:
             self._network.told(message)
         self._tell_where(self._network)

@@ -343,8 +343,11 @@ class Supervisor:
         beat = int(self.shared.header[CONTROL_BEAT])
         if beat != child.beat:
             child.beat, child.beat_at = beat, now
-        elif now - max(child.beat_at, child.started + OPEN_TIMEOUT_S) > CONTROL_STUCK_S:
-            self._restart_control(f"control gave no sign for {CONTROL_STUCK_S:g} s")
+            return
+        # A machine that is too busy for it would be no better off with another one.
+        patience = min(6, 1 + self.health.control_restarts) * CONTROL_STUCK_S
+        if now - max(child.beat_at, child.started + OPEN_TIMEOUT_S) > patience:
+            self._restart_control(f"control gave no sign for {patience:g} s")
 
     def _restart_control(self, reason: str) -> None:
         child, self._control = self._control, None

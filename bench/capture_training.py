@@ -44,7 +44,7 @@ def rendered(model: Path, samples: Float32) -> Float32:
         stream = open_waveform(path).start(0, 1, 8192)
         out = np.empty((1, len(samples)), dtype=np.float32)
         stream.process(samples[None], np.zeros((1, 0, len(samples)), dtype=np.float32), out)
-    return out[0]
+    return np.ascontiguousarray(out[0], dtype=np.float32)
 
 
 def recaptured(model: Path, folder: Path, config: TrainConfig, noise_seed: int = 1) -> Captured:
@@ -94,7 +94,7 @@ def main() -> None:
         "# Captures of captures",
         "",
         f"Models that are known render the test signal, {LATER} samples later and with noise at {NOISE_DBFS:g} dBFS;",
-        f"what comes out is captured by `duende capture` in {asked.minutes:g} minutes of training, {asked.threads} threads.",
+        f"what comes out is captured by `duende capture` in {asked.minutes:g} minutes, {asked.threads} threads.",
         "*ESR*: on the signal's stretch that judges; *guitar*: on a recorded guitar that nothing has heard before.",
         "",
         "| model | size | latency found | ESR | guitar | steps | seconds in all | of processor time |",

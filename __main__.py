@@ -754,6 +754,9 @@ def forge(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped forging of this name was.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Replace a preset of the same name.")] = False,
+    progress_json: Annotated[
+        bool, typer.Option("--progress-json", help="For programs: say what happens as lines of JSON.")
+    ] = False,
 ) -> None:
     """Make a playable style from recordings (needs the extra `train`). Ctrl-C keeps the best so far."""
     try:
@@ -779,6 +782,9 @@ def forge(
         report=report,
         seed=seed,
     )
+    if progress_json:
+        _forge_in_lines(request, force=force)
+        return
     with _progress("forging") as bar:
         task = bar.add_task("starting", total=None)
 

@@ -38,6 +38,7 @@ VALIDATION_PIECES = 4
 # The body starts from silence: what it needs to fill is not judged.
 COLD_SAMPLES = 6144
 STYLE_GOAL = 0.15
+LISTEN_EVERY = 20
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,16 @@ class Distilled:
 
 @dataclass(frozen=True)
 class Progress:
-    """Told after every step: losses by name, steps done and in all (as far as can be foreseen), seconds so far."""
+    """Told after every step: losses by name, steps done and in all (as far as can be foreseen), seconds so far.
+
+    sound: now and then, where that is asked for, what the student plays of a piece that is not trained on: [samples].
+    """
 
     step: int
     steps: int
     losses: dict[str, float]
     seconds: float
+    sound: Float32 | None = None
 
     @property
     def text(self) -> str:
@@ -182,15 +187,17 @@ class Distiller:
         targets: Sequence[Sequence[Float32]] | None = None,
         seconds: float = math.inf,
         checkpoint: Checkpoint | None = None,
+        listen: bool = False,
     ) -> Distilled:
         """Train one student for one style, or for several that morph.
 
         targets: for each style a teacher's sound [samples] of the first pieces of `audio`, or None.
         seconds: end the training after so long, the learning rate brought down in time; else after config.steps.
         checkpoint: where to keep the state between checks, and to go on from where one of the same work is found.
+        listen: let `report` hear the student now and then.
         KeyboardInterrupt ends the training early; the best weights so far are returned all the same.
         """
-        return _Training(self, styles, targets, seconds, checkpoint).run(report)
+        return _Training(self, styles, targets, seconds, checkpoint).run(report, listen=listen)
 
 
 class _Training:
@@ -235,7 +242,7 @@ class _Training:
         self._checkpoint, self._spent = checkpoint, 0.0
         self._work = _fingerprint(config, styles)
 
-    def run(self, report: Callable[[Progress], None] | None) -> Distilled:
+    def run(self, report: Callable[[Progress], None] | None, *, listen: bool) -> Distilled:
         complete = False
         step = self._resume()
         try:
@@ -248,7 +255,8 @@ class _Training:
                 if step % self._config.check_every == 0:
                     self._check(step)
                 if report is not None:
-                    report(Progress(step, self._foreseen(step), losses, self._elapsed()))
+                    sound = self._listen() if listen and step % LISTEN_EVERY == 1 else None
+                    report(Progress(step, self._foreseen(step), losses, self._elapsed(), sound))
             if step % self._config.check_every:
                 self._check(step)
             complete = True
@@ -264,6 +272,16 @@ class _Training:
 
     def _elapsed(self) -> float:
         return self._spent + time.perf_counter() - self._started
+
+    @torch.no_grad()
+    def _listen(self) -> Float32:
+        """What the averaged weights play of the last piece, which is not trained on, in the first style."""
+        student = self._averaged.module
+        assert isinstance(student, Student)
+        heard = batch([self._pool._pieces[-1]]).to(self._device)
+        setting = self._setting(np.eye(1, len(self._styles)), [self._config.amount])
+        sound = self._play(student, heard, setting)[0]
+        return np.asarray(sound[0, COLD_SAMPLES:].cpu().numpy(), dtype=np.float32)
 
     def _foreseen(self, step: int) -> int:
         """How many steps there will be, as it looks now."""

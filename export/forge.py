@@ -121,10 +121,11 @@ def forge(
     report: Callable[[Progress], None] | None = None,
     say: Callable[[str], None] | None = None,
     distiller: Distiller | None = None,
+    listen: bool = False,
 ) -> Forged:
     """Distil the styles, measure and store them; nothing is stored unless all of it succeeded.
 
-    say: told what is being done besides training.
+    say: told what is being done besides training. listen: let `report` hear the student now and then.
     distiller: one whose content was heard already, for several presets in a row (timbre).
     """
     started = time.perf_counter()
@@ -140,7 +141,7 @@ def forge(
         styles.append(StyleClip(source.name, pooled(recordings)))
     try:
         make = _make_texture if request.mode == "texture" else functools.partial(_make_timbre, distiller=distiller)
-        draft = make(request, styles, started, notices, say, report)
+        draft = make(request, styles, started, notices, say, report, listen=listen)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise DuendeError("out of memory: close other programs, or give shorter recordings") from error
     say("measuring")
@@ -194,6 +195,8 @@ def _make_timbre(
     say: Callable[[str], None],
     report: Callable[[Progress], None] | None,
     distiller: Distiller | None = None,
+    *,
+    listen: bool = False,
 ) -> _Draft:
     """The mixer of excitations, trained on pitch-blind statistics."""
     config = replace(request.config, seed=request.seed, steps=request.steps or request.config.steps * len(styles))
@@ -210,7 +213,12 @@ def _make_timbre(
     if not request.resume:
         checkpoint.remove()
     distilled = distiller.distil(
-        styles, report, targets=targets, seconds=_seconds_left(request, started), checkpoint=checkpoint
+        styles,
+        report,
+        targets=targets,
+        seconds=_seconds_left(request, started),
+        checkpoint=checkpoint,
+        listen=listen,
     )
     done = len(distilled.history)
     if not distilled.complete:
@@ -228,6 +236,8 @@ def _make_texture(
     notices: list[str],
     say: Callable[[str], None],
     report: Callable[[Progress], None] | None,
+    *,
+    listen: bool = False,
 ) -> _Draft:
     """Free magnitudes, trained on the pitch-bound statistics of the literature and on a teacher's sound."""
     config = TextureConfig(seed=request.seed)
@@ -238,7 +248,7 @@ def _make_texture(
     teacher = request.teacher or "kernel"
     targets = _targets(teacher, content, styles, config, say)
     distilled = TextureDistiller(content, config).distil(
-        [style.audio for style in styles], report, targets, _seconds_left(request, started)
+        [style.audio for style in styles], report, targets, _seconds_left(request, started), listen=listen
     )
     done = len(distilled.history)
     if not distilled.complete:

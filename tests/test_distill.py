@@ -267,3 +267,25 @@ def test_any_rate_and_stereo_become_mono_at_the_engines_rate(tmp_path: Path) -> 
     soundfile.write(tmp_path / "s.flac", np.stack([clip, clip], axis=1)[::2], RATE // 2)
     loaded = load_sound(tmp_path / "s.flac", RATE)
     assert loaded.shape == (2 * RATE,)
+
+
+def test_who_listens_hears_the_student_and_changes_nothing(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "reed.wav", reed(), RATE)
+    guitar = demo_phrase(RATE)[: 3 * RATE]
+    made = []
+    for listen in (False, True):
+        heard: list[Progress] = []
+        request = ForgeRequest(
+            sources([tmp_path / "reed.wav"], "reed", apart=False), "reed", steps=24, config=SMALL, judges={"p": guitar}
+        )
+        library = Library(tmp_path / f"presets{listen}", tmp_path / "none")
+        forged = forge(request, library, report=heard.append, listen=listen)
+        sounds = {one.step: one.sound for one in heard if one.sound is not None}
+        assert list(sounds) == ([1, 21] if listen else [])
+        for sound in sounds.values():
+            assert sound.dtype == np.float32
+            assert sound.ndim == 1
+            assert len(sound) > RATE // 2
+            assert float(np.abs(sound).max()) > 1e-3
+        made.append(forged.history)
+    assert made[0] == made[1]

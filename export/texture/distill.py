@@ -16,7 +16,7 @@ from torch.nn import functional
 from ... import DuendeError
 from ...engine.model import TEXTURE_SIZES
 from ...engine.texture import FEATURE_SCALE, NOISE_PERIOD, Listener, Noise, hann, unit_power
-from ..distill import Progress
+from ..distill import LISTEN_EVERY, Progress
 from ..losses import Tonality, correlation, log_level
 from ..statistics import normalise_level
 from .statistics import SHORT_SCALE, TEACHER_SCALE, OnsetGuard, PatchTarget
@@ -155,11 +155,14 @@ class TextureDistiller:
         report: Callable[[Progress], None] | None = None,
         targets: Sequence[Sequence[Float32]] | None = None,
         seconds: float = math.inf,
+        *,
+        listen: bool = False,
     ) -> TextureDistilled:
         """Train one student for clips [samples] at config.sample_rate, for at most so many seconds.
 
         targets: for each clip, what a teacher made of each piece of the content: float32, as long as the piece,
         aligned to the sample (`export.teachers.targets.teacher_targets`); None trains on statistics alone.
+        listen: let `report` hear the student now and then.
         """
         config = self.config
         started = time.perf_counter()
@@ -222,12 +225,22 @@ class TextureDistiller:
                 losses[name] = math.exp(2.0 * losses[name])
             history.append(losses)
             if report is not None:
-                report(Progress(step + 1, steps, losses, time.perf_counter() - started))
+                sound = self._listen(averaged.module) if listen and step % LISTEN_EVERY == 0 else None
+                report(Progress(step + 1, steps, losses, time.perf_counter() - started, sound))
         best = averaged.module
         assert isinstance(best, TextureStudent)
         _quieten_tones(best, styles)
         self._calibrate(best)
         return TextureDistilled(best, history, time.perf_counter() - started, len(history) == steps)
+
+    @torch.no_grad()
+    def _listen(self, student: torch.nn.Module) -> Float32:
+        """What a student plays of the last piece in the first style."""
+        assert isinstance(student, TextureStudent)
+        shares = np.eye(1, student.config.styles, dtype=np.float32)
+        # Not the training's own generator: who listens must not change what is learned.
+        played, _ = self._play(student, [len(self._pieces) - 1], shares, np.random.default_rng(0))
+        return np.asarray(played.audio[0, COLD_HOPS * TEXTURE_SIZES.hop :].numpy(), dtype=np.float32)
 
     def _play(
         self, student: TextureStudent, chosen: Sequence[int], shares: Float32, generator: np.random.Generator

@@ -196,7 +196,11 @@ export default {
   template: `
 <div class="hearth" ref="root" :data-phase="state.phase">
   <section class="panel" aria-label="What to forge from">
-    <h2>{{ works ? state.name : "A sound to play with" }}</h2>
+    <h2>{{ works ? state.name : state.phase === "done" ? state.name + " is ready" : "A sound to play with" }}</h2>
+    <div v-if="state.phase === 'done'" class="ready" role="status">
+      <button type="button" class="strike play-it" :disabled="busy" @click="ask('play')">Play {{ state.name }}</button>
+      <ul v-if="state.notices.length"><li v-for="one in state.notices" :key="one">{{ one }}</li></ul>
+    </div>
     <template v-if="!works">
       <button type="button" class="drop" :class="{ over, held: holds }" :disabled="state.phase === 'taking'" aria-label="Choose or drop a recording" @click="file.click()" @dragover.prevent="over = true" @dragleave="over = false" @drop.prevent="dropped">
         <template v-if="holds">
@@ -205,7 +209,7 @@ export default {
           <span>{{ state.seconds.toFixed(1) }} s, {{ state.level.toFixed(0).replace("-", "−") }} dB · drop another one to replace it</span>
         </template>
         <template v-else>
-          <strong>{{ state.phase === "taking" || sent ? "Taking it in" : "Drop a recording" }}</strong>
+          <strong>{{ state.phase === "taking" || sent ? "Taking it in" : "Choose or drop a recording" }}</strong>
           <span>1 to 300 s of a cello, a choir, rain: wav, flac, ogg, mp3, aiff</span>
         </template>
       </button>
@@ -236,10 +240,6 @@ export default {
         <button type="button" class="wide" :disabled="!state.step || state.phase !== 'forging'" @click="ask('finish')">Good enough</button>
         <button type="button" class="wide danger" @click="ask('cancel')">Cancel</button>
       </div>
-    </div>
-    <div v-if="state.phase === 'done'" class="ready" role="status">
-      <button type="button" class="strike play-it" :disabled="busy" @click="ask('play')">Play {{ state.name }}</button>
-      <ul v-if="state.notices.length"><li v-for="one in state.notices" :key="one">{{ one }}</li></ul>
     </div>
   </section>
   <section v-if="works || pictures.style" class="panel" aria-label="How it goes">

@@ -160,7 +160,8 @@ class Browser:
     def resize(self, size: str) -> None:
         """To one of SIZES; phone and tablet have touch."""
         width, height = SIZES[size]
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == "phone"}
+        phone = size == "phone"
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 2 if phone else 1, "mobile": phone}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
     def open(self, url: str, view: str = "play") -> None:

@@ -101,8 +101,8 @@ export const Pad = {
       const parts = [0, 0, 0];
       let sum = 0;
       colours.forEach((colour, index) => {
-        // Squared: what is strongest tells, and four colours do not make mud.
-        const weight = (weights.value[index] ?? 0) ** 2;
+        // To a power: what is strongest tells, and four colours do not make mud.
+        const weight = (weights.value[index] ?? 0) ** 3;
         sum += weight;
         [1, 3, 5].forEach((from, channel) => (parts[channel] += weight * parseInt(colour.slice(from, from + 2), 16)));
       });

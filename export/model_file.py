@@ -12,8 +12,8 @@ import onnx
 import torch
 
 from .. import DuendeError, __version__
-from ..engine.mixer import feature_count
 from ..engine.graph_check import snr_db
+from ..engine.mixer import feature_count
 from ..engine.model import load_model
 from ..engine.spec import AMOUNT, FORMAT, METADATA_KEY, Clip, Golden, ModelSpec, Provenance, Sizes, Tensor, decode_spec
 from ..engine.stft import StftSizes

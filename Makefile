@@ -9,12 +9,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint docs bench clean
 
 help:
 	@echo 'make demo    light environment, then hear and see what duende does (writes demo/)'
 	@echo 'make test    development environment, then every check and test'
 	@echo 'make lint    the checks alone: ruff, mypy, import layers, licences'
+	@echo 'make docs    the documentation as pages: build/site/index.html; broken links fail'
 	@echo 'make bench   the benchmarks, one after the other'
 	@echo 'make setup   the development environment alone'
 	@echo 'make clean   remove what was built; remove $(VENV) yourself to start over'
@@ -36,7 +37,7 @@ $(VENV)/stamp-light: pyproject.toml | $(VENV)/stamp-venv
 $(VENV)/stamp-dev: pyproject.toml | $(VENV)/stamp-venv
 	@echo 'installing the development environment, torch included (once; some minutes)'
 	@$(PIP) install $(TORCH)
-	@$(PIP) install -e '.[cpu,fx,train,midi,gui,dev]'
+	@$(PIP) install -e '.[cpu,fx,train,midi,gui,docs,dev]'
 	@touch $(VENV)/stamp-light $@
 
 setup: $(VENV)/stamp-dev
@@ -51,7 +52,10 @@ lint: $(VENV)/stamp-dev
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tests/licences.py
 
-test: lint
+docs: $(VENV)/stamp-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+test: lint docs
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/stamp-dev

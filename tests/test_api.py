@@ -184,7 +184,7 @@ def test_a_host_plays_is_controlled_and_ends(home: Path, server: Server) -> None
     with duende.Host("solo", input="system") as host:
         host.set("amount", 0.25)
         assert host.get("amount") == 0.25
-        assert host.get("preset/current")[0] == "solo"
+        assert host.get("preset/current") == "solo"
         assert {"solo", "duo", "wire"} <= set(host.presets())
         host.load("duo")
         assert host.status()["preset/current"][0] == "duo"

@@ -1,6 +1,6 @@
 """Spectrograms of one plain recording through several captures: docs/pictures/captures.png.
 
-    python bench/captures_picture.py DI.wav CAPTURE... --output docs/pictures/captures.png
+    python scripts/captures_picture.py DI.wav CAPTURE... --output docs/pictures/captures.png
 
 CAPTURE: files of any format that `duende import` reads.
 """

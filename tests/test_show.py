@@ -25,7 +25,7 @@ from sessions import tiny_library
 pytestmark = pytest.mark.live
 
 PERIOD = 128
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
@@ -64,7 +64,11 @@ class Program:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        wait_until(lambda: bool(self._mine()) or self.process.poll() is not None)
+        try:
+            wait_until(lambda: bool(self._mine()) or self.process.poll() is not None)
+        except BaseException:
+            self.process.kill()
+            raise
         assert self.process.poll() is None, self._output.read()
         self.info: InstanceInfo = self._mine()[0]
         self.folder = next(runtime_folder().glob(f"{FOLDER}{self.info.pid}-*"))
@@ -109,7 +113,10 @@ class Program:
         """Its last words."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        words, _ = self.process.communicate(timeout=PATIENCE_S)
+        try:
+            words, _ = self.process.communicate(timeout=PATIENCE_S)
+        finally:
+            self.process.kill()
         return words
 
 

@@ -4,6 +4,7 @@ import math
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from pythonosc.osc_message import OscMessage
 from pythonosc.osc_message_builder import build_msg
 
 from duende import DuendeError
+from duende.engine.control import osc
 from duende.engine.control.namespace import Value
 from duende.engine.control.osc import (
     AT_ONCE,
@@ -79,6 +81,19 @@ def test_what_stands_alone_is_no_bundle() -> None:
 
 def test_types_that_are_asked_for() -> None:
     assert encode("/a", [1, True, 2.0, 0.5, "x"], "ffiii") == encode("/a", [1.0, 1.0, 2, 0.5, "x"])
+
+
+@pytest.mark.parametrize("extra", [[], [1], [True], ["x"], [None], [2.5, b"x"]])
+def test_many_floats_are_written_like_few(extra: list[Value], monkeypatch: pytest.MonkeyPatch) -> None:
+    values: list[Value] = [float(np.float32(0.1 * number - 3.0)) for number in range(96)] + extra
+    for types in ("", "f", "f" * 98, "i" * 98):
+        at_once = encode("/a", values, types)
+        with monkeypatch.context() as patch:
+            patch.setattr(osc, "MANY", 10**9)
+            assert encode("/a", values, types) == at_once
+    assert decode(encode("/a", values[:96]))[0].values == values[:96]
+    with pytest.raises(DuendeError, match="no number as large"):
+        encode("/a", [1e300] * 20)
 
 
 def test_everything_that_osc_can_hold() -> None:

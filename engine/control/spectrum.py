@@ -136,4 +136,4 @@ class Spectrum:
         except ValueError:
             return
         sides = zip((INPUT, OUTPUT), rings, strict=True)
-        self._levels = {address: [float(level) for level in bands.levels(ring)] for address, ring in sides}
+        self._levels = {address: bands.levels(ring).tolist() for address, ring in sides}

@@ -248,7 +248,8 @@ class _Training:
         try:
             if step == 0:
                 self._check(0)
-            while step < self._config.steps and self._elapsed() < self._seconds:
+            # One step at least, however slow the machine was until now.
+            while step < self._config.steps and (not self._history or self._elapsed() < self._seconds):
                 losses = self._step(step)
                 step += 1
                 self._history.append(losses)

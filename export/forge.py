@@ -50,6 +50,7 @@ TARGET_PIECES = 24
 MINUTES, FAMILY_MINUTES = 3.0, 8.0
 MEASURING_S = 15.0
 MOST_STYLES = 8
+LEAST_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -223,6 +224,7 @@ def _make_timbre(
     done = len(distilled.history)
     if not distilled.complete:
         notices.append(f"stopped after {done} steps; kept the best, of step {distilled.step} (go on: --resume)")
+    notices += _too_short(done, config.steps, distilled.complete)
     origin = _origin(request, styles, teacher, asdict(config.weights), done)
     names = [style.name for style in styles]
     data = model_bytes(distilled, request.name, names, config.sizes, config.sample_rate, origin)
@@ -256,6 +258,15 @@ def _make_texture(
     origin = _origin(request, styles, teacher, asdict(config.weights), done)
     data = texture_bytes(distilled, request.name, [style.name for style in styles], config.sample_rate, origin)
     return _Draft(data, 1.0, distilled.history, teacher, distilled.complete)
+
+
+def _too_short(done: int, wanted: int, complete: bool) -> list[str]:
+    """What is to be said where the time was over before much was learned; nothing where it was stopped by hand."""
+    if not complete or done >= LEAST_SHARE * wanted:
+        return []
+    return [
+        f"the time was over after {done} of {wanted} steps: the machine is slow or busy; more --minutes, or --steps, help"
+    ]
 
 
 def _origin(

@@ -32,8 +32,11 @@ MAX_ORDER = 4096
 MAX_PAGES = 32
 TELL_S = 0.2
 KEPT_STEPS = 20000
-MODES = ("timbre", "texture")
-MINUTES = (0.5, 60.0)
+STEPS = {
+    "timbre": {"quick": 200, "good": 500, "best": 1200},
+    "texture": {"quick": 100, "good": 200, "best": 500},
+}
+"""Of training, by mode and quality. Not minutes: at the lowest priority nobody knows what a minute is worth."""
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 PACKED = "forged.duende"
 STATIC = Path(__file__).parent / "static"
@@ -63,11 +66,11 @@ class ForgeHost(Protocol):
 
 
 class Order(msgspec.Struct, forbid_unknown_fields=True):
-    """What a page asks to be forged. minutes: to be ready after; replace: a preset of the same name."""
+    """What a page asks to be forged. mode, quality: as in STEPS; replace: a preset of the same name."""
 
     name: str
     mode: str = "timbre"
-    minutes: float = 3.0
+    quality: str = "good"
     replace: bool = False
 
 
@@ -85,7 +88,7 @@ class State(msgspec.Struct):
     level: float = 0.0
     outline: list[float] = []
     name: str = ""
-    mode: str = MODES[0]
+    mode: str = "timbre"
     doing: str = ""
     step: int = 0
     steps: int = 0
@@ -160,10 +163,10 @@ class Forge:
             raise DuendeError("there is no recording yet: drop one, or take what was played")
         if not NAME.fullmatch(order.name):
             raise DuendeError("a name has 1 to 63 small letters, digits, - and _, the first a letter or digit")
-        if order.mode not in MODES:
-            raise DuendeError(f"mode {order.mode!r}: choose {' or '.join(MODES)}")
-        if not MINUTES[0] <= order.minutes <= MINUTES[1]:
-            raise DuendeError(f"{order.minutes:g} minutes: choose {MINUTES[0]:g} to {MINUTES[1]:g}")
+        if order.mode not in STEPS:
+            raise DuendeError(f"mode {order.mode!r}: choose {' or '.join(STEPS)}")
+        if order.quality not in STEPS[order.mode]:
+            raise DuendeError(f"quality {order.quality!r}: choose {', '.join(STEPS[order.mode])}")
         if not order.replace:
             names = [one.get("name") for one in msgspec.json.decode(await self._host.fetch("/files/presets"))]
             if order.name in names:
@@ -210,7 +213,8 @@ class Forge:
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir()
         job = self._job = Job(home, single=self._host.local)
-        wanted = ("--name", order.name, "--mode", order.mode, "--minutes", f"{order.minutes:g}", "--progress-json")
+        steps = STEPS[order.mode][order.quality]
+        wanted = ("--name", order.name, "--mode", order.mode, "--steps", str(steps), "--progress-json")
         packed = home / PACKED
         try:
             await job.run([*self._command, "forge", str(folder / "style.wav"), *wanted], self._hear)

@@ -172,9 +172,10 @@ def test_the_time_allowed_is_kept(tmp_path: Path) -> None:
     """With no time left after the content, the least training is done; the clock itself is not measured."""
     library = Library(tmp_path / "presets", tmp_path / "none")
     told: list[Progress] = []
-    forge(request_for(tmp_path, steps=5000, minutes=0.2), library, report=told.append)
+    forged = forge(request_for(tmp_path, steps=5000, minutes=0.2), library, report=told.append)
     assert 1 <= len(told) < 5000
     assert told[-1].steps < 5000
+    assert f"the time was over after {len(told)} of 5000 steps" in forged.notices[0]
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [

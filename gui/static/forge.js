@@ -83,7 +83,7 @@ function paintOutline(canvas, outline) {
 export default {
   setup() {
     const state = reactive({ phase: "empty", outline: [], notices: [] });
-    const order = reactive({ name: "", mode: "timbre", minutes: 3 });
+    const order = reactive({ name: "", mode: "timbre", quality: "good" });
     const trouble = ref("");
     const taken = ref(false);
     const over = ref(false);
@@ -178,7 +178,7 @@ export default {
     };
     const start = async (replace) => {
       taken.value = false;
-      const status = await ask("start", JSON.stringify({ ...order, minutes: Number(order.minutes), replace }));
+      const status = await ask("start", JSON.stringify({ ...order, replace }));
       taken.value = status === 409;
     };
     watch(() => order.name, () => (taken.value = false));
@@ -189,6 +189,7 @@ export default {
       KINDS, root, file, outline, curve, style, sound, state, order, pictures, trouble, taken, over, sent, busy, works, clock, ask, bring, start,
       type: () => (typed = true),
       dropped: (event) => bring(event.dataTransfer.files[0]),
+      left: computed(() => (state.step ? (state.spent / state.step) * Math.max(0, state.steps - state.step) : 0)),
       share: computed(() => (state.steps ? Math.min(1, state.step / state.steps) : 0)),
       holds: computed(() => !["empty", "taking"].includes(state.phase)),
     };
@@ -226,16 +227,16 @@ export default {
           <button type="button" :aria-pressed="order.mode === 'timbre'" @click="order.mode = 'timbre'">my notes</button>
           <button type="button" :aria-pressed="order.mode === 'texture'" @click="order.mode = 'texture'">its texture</button>
         </span></label>
-      <label>Ready after
-        <span class="either" role="group" aria-label="Ready after">
-          <button v-for="minutes in [2, 3, 5, 10]" :key="minutes" type="button" :aria-pressed="order.minutes === minutes" @click="order.minutes = minutes">{{ minutes }} min</button>
+      <label>How long it learns
+        <span class="either" role="group" aria-label="How long it learns">
+          <button v-for="quality in ['quick', 'good', 'best']" :key="quality" type="button" :aria-pressed="order.quality === quality" @click="order.quality = quality">{{ quality }}</button>
         </span></label>
       <button class="strike" :class="{ again: taken }" :disabled="busy || !order.name">{{ taken ? "Replace " + order.name : "Forge" }}</button>
     </form>
     <div v-if="works" class="heat" aria-live="polite">
       <div class="line"><span>{{ state.doing }}</span><b v-if="state.step && state.doing === 'learning'">{{ Math.round(100 * share) }} %</b></div>
       <div class="bar" :class="{ waits: !state.step }" role="progressbar" :aria-valuenow="Math.round(100 * share)" aria-label="How far it is"><i :style="{ '--share': share }"></i></div>
-      <p>{{ state.step ? "step " + state.step + ", " + clock(state.spent) + " of learning" : "the recording and the guitar are heard first" }}{{ state.local ? "; at the lowest priority: the sound goes first" : "" }}</p>
+      <p>{{ state.step ? "step " + state.step + " of " + state.steps + ", about " + clock(left) + " to go" : "the recording and the guitar are heard first" }}{{ state.local ? "; at the lowest priority: the sound goes first" : "" }}</p>
       <div class="pairs">
         <button type="button" class="wide" :disabled="!state.step || state.phase !== 'forging'" @click="ask('finish')">Good enough</button>
         <button type="button" class="wide danger" @click="ask('cancel')">Cancel</button>

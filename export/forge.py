@@ -265,7 +265,7 @@ def _too_short(done: int, wanted: int, complete: bool) -> list[str]:
     if not complete or done >= LEAST_SHARE * wanted:
         return []
     return [
-        f"the time was over after {done} of {wanted} steps: the machine is slow or busy; more --minutes, or --steps, help"
+        f"the time was over after {done} of {wanted} steps: the machine is slow or busy; more --minutes help"
     ]
 
 

@@ -93,6 +93,7 @@ def run_gui(find: Callable[[], Target], options: Options, say: Callable[[str], o
         access_log=False,
         server_header=False,
         ws_max_size=MAX_FRAME,
+        ws_per_message_deflate=False,
         timeout_graceful_shutdown=1,
     )
 

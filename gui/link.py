@@ -17,7 +17,8 @@ from ..engine.control.osc import Message, decode, encode
 from .mirror import PREFIX, Mirror, Value
 from .target import Target
 
-REPLY, ERROR, SUBSCRIBE = f"{PREFIX}/reply", f"{PREFIX}/error", f"{PREFIX}/subscribe"
+REPLY, ERROR = f"{PREFIX}/reply", f"{PREFIX}/error"
+SUBSCRIBE, UNSUBSCRIBE = f"{PREFIX}/subscribe", f"{PREFIX}/unsubscribe"
 LEASE_S, RENEW_S = 300.0, 120.0
 ALIVE_S = 4.0
 ANSWER_S = 20.0
@@ -55,6 +56,7 @@ class Link:
         self._receipts = itertools.count(1)
         self._waiting: dict[str, asyncio.Future[list[Any]]] = {}
         self._listening: set[str] = set()
+        self._following = True
         self._outbox: asyncio.Queue[bytes | str] = asyncio.Queue(maxsize=4096)
         self._refresh = asyncio.Event()
 
@@ -104,6 +106,17 @@ class Link:
                     with contextlib.suppress(asyncio.QueueFull):
                         self._outbox.put_nowait(json.dumps({"COMMAND": command, "DATA": address}))
         self._listening = set(addresses)
+
+    def follow(self, wanted: bool) -> None:
+        """Whether to hear values and meters: while nobody watches, they would cost host and GUI for nothing."""
+        if wanted == self._following:
+            return
+        self._following = wanted
+        if self.up and wanted:
+            self._subscribe()
+        elif self.up:
+            with contextlib.suppress(asyncio.QueueFull):
+                self._outbox.put_nowait(encode(UNSUBSCRIBE, [0]))
 
     async def fetch(self, path: str) -> bytes:
         """GET a path of the host's HTTP server; DuendeError with the host's own line where it refuses."""
@@ -227,6 +240,8 @@ class Link:
                 self.name = str(json.loads(await _bounded(response, MAX_TREE)).get("NAME", ""))[:80]
 
     def _subscribe(self) -> None:
+        if not self._following:
+            return
         with contextlib.suppress(asyncio.QueueFull):
             self._outbox.put_nowait(encode(SUBSCRIBE, [0, "", LEASE_S]))
 

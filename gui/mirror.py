@@ -17,6 +17,8 @@ UNITS = {
 MAX_DEPTH = 16
 MAX_NODES = 8192
 DECIMALS = 5
+LONG = 32
+"""Streams of so many values are pictures; a decimal of theirs is enough, and each one costs thirty times a second."""
 
 Value = bool | int | float | str | bytes | None
 
@@ -52,7 +54,10 @@ class Mirror:
         """An address holds these now; others than those of the tree are passed over."""
         if address not in self.nodes:
             return
-        values = [_plain(value) for value in arguments]
+        if len(arguments) > LONG:
+            values = [round(value, 1) if type(value) is float else _plain(value) for value in arguments]
+        else:
+            values = [_plain(value) for value in arguments]
         self.values[address] = values
         self._changed[address] = None
 

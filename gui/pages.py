@@ -65,6 +65,7 @@ class Pages:
     def __init__(self, link: Link) -> None:
         self.link = link
         self._pages: set[Page] = set()
+        link.follow(False)
         link.changed.append(self._whole)
         link.failed.append(lambda text: self._all(_text({"error": text})))
 
@@ -98,6 +99,8 @@ class Pages:
         page = Page(socket)
         page.put(self._everything())
         self._pages.add(page)
+        # Values may have moved since anybody watched; all of them come first.
+        self.link.follow(True)
         writing = asyncio.create_task(_write(page))
         loop = asyncio.get_running_loop()
         allowance, last = WORK_BURST, loop.time()
@@ -117,6 +120,7 @@ class Pages:
             for task in page.orders:
                 task.cancel()
             self._look()
+            self.link.follow(bool(self._pages))
 
     # -- inside --------------------------------------------------------------------------------------------------
 

@@ -74,7 +74,9 @@ class Guitar:
 class Rig:
     """Server, guitar, host and GUI; all end with `end`."""
 
-    def __init__(self, home: Path, sound: Float32, preset: str, *options: str, period: int = 256) -> None:
+    def __init__(
+        self, home: Path, sound: Float32, preset: str, *options: str, period: int = 256, gui: bool = True
+    ) -> None:
         self._server = Server(f"duende-gui-{os.getpid()}", period)
         self._server.start()
         self.osc_port, self.http_port, self.gui_port = free_port(), free_port(), free_port()
@@ -91,7 +93,7 @@ class Rig:
             "stage",
         ]
         command += ["--preset", preset, "--osc-port", str(self.osc_port), "--http-port", str(self.http_port)]
-        command += ["--gui", "--gui-port", str(self.gui_port), *options]
+        command += [*(["--gui", "--gui-port", str(self.gui_port)] if gui else []), *options]
         keep = {name: value for name, value in self._server.environment.items() if not name.startswith("PYTEST")}
         self.process = subprocess.Popen(
             command,

@@ -236,6 +236,21 @@ def test_a_page_gets_all_and_then_what_changes(host: Host) -> None:
     run(host, work)
 
 
+def test_without_a_page_the_host_sends_nothing(host: Host) -> None:
+    async def work(link: Link) -> None:
+        async with paged(link) as (_, socket):
+            await socket.heard(lambda message: "/duende/meter" in message.get("v", {}))
+        await link.ask("/duende/ping")
+        link.mirror.take()
+        await link.ask("/duende/mix", 0.625)
+        await asyncio.sleep(0.2)
+        assert link.mirror.take() == {}
+        async with paged(link) as (_, socket):
+            await socket.heard(lambda message: message.get("v", {}).get("/duende/mix") == [0.625])
+
+    run(host, work)
+
+
 def test_a_page_orders_and_is_answered(host: Host) -> None:
     async def work(link: Link) -> None:
         async with paged(link) as (_, socket):

@@ -63,6 +63,13 @@ def test_a_stream_outlives_a_new_tree_and_what_is_gone_does_not() -> None:
     assert mirror.take() == {}
 
 
+def test_pictures_are_rounded_to_what_is_seen_of_them() -> None:
+    mirror = Mirror()
+    mirror.tree(tree(leaf("/duende/spectrum")))
+    mirror.heard("/duende/spectrum", [-60.123456] * 95 + [math.inf])
+    assert mirror.take()["/duende/spectrum"][0] == -60.1
+
+
 def test_what_json_has_not_becomes_null() -> None:
     mirror = Mirror()
     mirror.tree(tree(leaf("/duende/a")))

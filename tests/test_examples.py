@@ -2,17 +2,24 @@
 
 import asyncio
 import json
+import os
 import struct
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from configparser import ConfigParser
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
+from typer.main import get_command
 
+from duende.__main__ import app
 from duende.engine.control.commands import session_nodes
 from duende.engine.control.dispatch import Dispatcher
 from duende.engine.control.namespace import Namespace, Node
@@ -22,7 +29,10 @@ from duende.engine.control.reference import example_nodes
 from duende.engine.control.session import Session
 from duende.engine.control.subscriptions import Subscriptions
 from duende.engine.control.transport import OscServer
+from duende.presets.format import FORMAT, Preset
+from duende.presets.library import HOME_VARIABLE, Library
 from sessions import tiny_session
+from signals import tone
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +258,52 @@ def test_a_script_morphs(tmp_path: Path) -> None:
             assert host.dispatcher.counters["failed"] == host.dispatcher.counters["refused"] == 0
 
     asyncio.run(test())
+
+
+def test_a_script_plays_a_recording_through_every_preset(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    library = Library(home / "presets")
+    library.save("wire", Preset(FORMAT, "wire", []), {})
+    (home / "presets" / "broken.toml").write_text("broken")
+    soundfile.write(tmp_path / "in.wav", tone(220.0, 480), 48000)
+    command = [sys.executable, str(EXAMPLES / "python" / "every_preset.py"), "in.wav", "--output", "out"]
+    environment = os.environ | {HOME_VARIABLE: str(home)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert "broken: broken.toml" in done.stdout
+    assert {path.stem for path in (tmp_path / "out").iterdir()} >= {"wire", "cello", "rain"}
+    played, _ = soundfile.read(tmp_path / "out" / "wire.wav")
+    np.testing.assert_allclose(played[:480], tone(220.0, 480), atol=2.0**-14)
+
+
+def test_the_unit_starts_a_command_that_there_is() -> None:
+    unit = ConfigParser(interpolation=None, strict=False)
+    unit.read_string((EXAMPLES / "systemd" / "duende.service").read_text())
+    program, command, *words = unit["Service"]["ExecStart"].split()
+    assert program.endswith("/bin/duende")
+    known = {name for one in get_command(app).commands[command].params for name in one.opts}  # type: ignore[attr-defined]
+    assert {word for word in words if word.startswith("-")} <= known
+
+
+NODE = """
+const sent = [], timers = [];
+globalThis.send = (...words) => sent.push(words);
+globalThis.setInterval = (call, wait) => timers.push([call, wait]);
+const custom = require(process.argv[1]);
+custom.init(); timers[0][0](); custom.unload();
+console.log(JSON.stringify({sent, wait: timers[0][1]}));
+"""
+
+
+@pytest.mark.live("node")
+def test_the_module_of_open_stage_control_stays_subscribed(nodes: dict[str, Node]) -> None:
+    command = ["node", "-e", NODE, str(EXAMPLES / "open-stage-control" / "duende.js")]
+    done = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    addresses = [words[2] for words in done["sent"]]
+    assert addresses == ["/duende/subscribe", "/duende/subscribe", "/duende/unsubscribe"]
+    for words in done["sent"]:
+        assert words[:2] == ["127.0.0.1", 7700]
+        assert list(nodes[words[2]].check([words[3]["value"]])) == [0]
+    assert done["wait"] < 60000
 
 
 @pytest.mark.live("pd")

@@ -72,21 +72,29 @@ def test_only_who_looks_is_sent_the_spectrum(tmp_path: Path) -> None:
             peaks = [loudest(loud, address) for address in sorted(SPECTRUM)]
             assert peaks[0] - peaks[1] == pytest.approx(20.0, abs=0.1)
             await listen(socket, *SPECTRUM, command="IGNORE")
-            await socket.send(encode("/duende/subscribe", [0, "", 60.0]))
-            await socket.send(encode("/duende/ping", ["#sent"]))
-            await heard_until(socket, lambda heard: "/duende/reply" in heard)
-            meters = 0
-
-            def ten_meters(heard: Heard) -> bool:
-                nonlocal meters
-                meters += heard.pop("/duende/meter", None) is not None
-                return meters == 10
-
-            assert not SPECTRUM & set(await heard_until(socket, ten_meters)), "subscribers did not ask for it"
+            async with connect(f"ws://127.0.0.1:{socket.remote_address[1]}", proxy=None) as another:
+                await listen(another, *SPECTRUM)
+                await heard_until(another, lambda heard: set(heard) >= SPECTRUM)
+                await meters_without_spectrum(socket)
             await socket.send(encode("/duende/spectrum", [1]))
             await heard_until(socket, lambda heard: set(heard) >= SPECTRUM)
 
     asyncio.run(test())
+
+
+async def meters_without_spectrum(socket: ClientConnection) -> None:
+    """A subscriber hears meters, though not what others look at."""
+    await socket.send(encode("/duende/subscribe", [0, "", 60.0]))
+    await socket.send(encode("/duende/ping", ["#sent"]))
+    await heard_until(socket, lambda heard: "/duende/reply" in heard)
+    meters = 0
+
+    def ten_meters(heard: Heard) -> bool:
+        nonlocal meters
+        meters += heard.pop("/duende/meter", None) is not None
+        return meters == 10
+
+    assert not SPECTRUM & set(await heard_until(socket, ten_meters))
 
 
 def test_what_another_program_stores_is_told(tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ def live(
     show = Show(settings, kept, _values(values, mix=mix, amount=amount), headless=headless, log_file=log_file)
     say = (lambda text: None) if headless else functools.partial(out.print, soft_wrap=True)
     network = settings.network
-    with _gui_beside(network.host, gui_port, network.token, network.hosts) if gui else nullcontext():
+    with _gui_beside(network.host, gui_port, network.token, network.hosts, headless) if gui else nullcontext():
         failure = show.run(done, seconds, say)
     if failure is not None:
         raise DuendeError(failure)
@@ -241,7 +241,7 @@ def open_gui(
 
 
 @contextmanager
-def _gui_beside(host: str, port: int, token: str, names: list[str]) -> Iterator[None]:
+def _gui_beside(host: str, port: int, token: str, names: list[str], quiet: bool) -> Iterator[None]:
     """The GUI in a process of its own, that ends with this one; where it fails, the sound goes on."""
     from .gui.app import TOKEN_VARIABLE
 
@@ -249,7 +249,8 @@ def _gui_beside(host: str, port: int, token: str, names: list[str]) -> Iterator[
     command += [word for name in names for word in ("--name", name)]
     # Not on the command line, where everybody on this machine could read it.
     environment = os.environ | {TOKEN_VARIABLE: token}
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
+    said = subprocess.DEVNULL if quiet else None
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, env=environment)
     try:
         yield
     finally:

@@ -1,5 +1,6 @@
 """What the host has said: the tree of its addresses and their values, and what of it the pages have not heard yet."""
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -29,11 +30,13 @@ class Mirror:
     nodes:  by address, what the pages need to draw a control: `types`, `access`, `range`, `vals`, `unit`, `text`,
             `tags`, and `default` where the host tells it. `/normalized` addresses are left out.
     values: the last arguments heard of each address.
+    fresh:  set while there is something to `take`.
     """
 
     def __init__(self) -> None:
         self.nodes: dict[str, dict[str, Any]] = {}
         self.values: dict[str, list[Any]] = {}
+        self.fresh = asyncio.Event()
         self._changed: dict[str, None] = {}
 
     def tree(self, root: Mapping[str, Any]) -> None:
@@ -49,6 +52,7 @@ class Mirror:
         # What came as OSC meanwhile is newer than the tree's own values, where those are streams that cannot be read.
         self.values = {address: kept for address, kept in self.values.items() if address in nodes} | values
         self._changed.clear()
+        self.fresh.clear()
 
     def heard(self, address: str, arguments: Sequence[Value]) -> None:
         """An address holds these now; others than those of the tree are passed over."""
@@ -60,15 +64,13 @@ class Mirror:
             values = [_plain(value) for value in arguments]
         self.values[address] = values
         self._changed[address] = None
+        self.fresh.set()
 
     def take(self) -> dict[str, list[Any]]:
         """What changed since the last call, by address, each as it is now."""
+        self.fresh.clear()
         changed, self._changed = self._changed, {}
         return {address: self.values[address] for address in changed}
-
-    def clear(self) -> None:
-        """The host is gone: what it said may no longer be so, but it is the best there is until it is back."""
-        self._changed.clear()
 
 
 def _walk(root: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:

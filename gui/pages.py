@@ -13,6 +13,7 @@ from .link import Link, values_of
 from .mirror import PREFIX
 
 FRAMES_PER_S = 30
+TOGETHER_S = 0.003
 MAX_PAGES = 32
 MAX_TEXT = 8192
 MAX_BEHIND = 4
@@ -73,12 +74,14 @@ class Pages:
         return len(self._pages)
 
     async def run(self) -> None:
-        """Send what changed, FRAMES_PER_S times a second, until cancelled."""
+        """Send what changed, FRAMES_PER_S times a second at most, until cancelled."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
-            due = max(due + 1.0 / FRAMES_PER_S, loop.time())
-            await asyncio.sleep(due - loop.time())
+            await self.link.mirror.fresh.wait()
+            # Meters, spectra and echoes of one moment come as several messages.
+            await asyncio.sleep(max(TOGETHER_S, due - loop.time()))
+            due = loop.time() + 1.0 / FRAMES_PER_S - TOGETHER_S
             changed = self.link.mirror.take()
             if not changed or not self._pages:
                 continue

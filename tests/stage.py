@@ -1,13 +1,13 @@
 """What the tests of the GUI play on: control without sound in this process, the GUI as a program, and a browser."""
 
 import asyncio
-import contextlib
 import os
 import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -45,10 +45,20 @@ def free_port() -> int:
 
 
 def reachable(url: str) -> bool:
-    """Whether a page is served there."""
-    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
-        return True
-    return False
+    """Whether HTTP is answered there."""
+    return status_of(url) > 0
+
+
+def status_of(url: str) -> int:
+    """What a page is answered with; 0 where nobody answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+    except OSError:
+        return 0
 
 
 class Host:

@@ -264,9 +264,7 @@ def _too_short(done: int, wanted: int, complete: bool) -> list[str]:
     """What is to be said where the time was over before much was learned; nothing where it was stopped by hand."""
     if not complete or done >= LEAST_SHARE * wanted:
         return []
-    return [
-        f"the time was over after {done} of {wanted} steps: the machine is slow or busy; more --minutes help"
-    ]
+    return [f"the time was over after {done} of {wanted} steps: the machine is slow or busy; more --minutes help"]
 
 
 def _origin(

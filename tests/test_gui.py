@@ -260,6 +260,8 @@ def test_keys_play(browser: Browser, host: Host) -> None:
 
 
 def test_a_held_snapshot_is_stored_a_tapped_one_recalled(browser: Browser, host: Host) -> None:
+    browser.keys("8")
+    wait_until(lambda: "empty" in browser.text(".toasts .note"), "said to be empty")
     host.ask("mix", 0.25)
     fifth = browser.find('[aria-label^="Snapshot 5"]')
     ActionChains(browser.driver).click_and_hold(fifth).pause(0.8).release().perform()

@@ -4,18 +4,19 @@ import { STYLE_COLOURS } from "./canvas.js";
 import { Fader } from "./fader.js";
 import { follow } from "./hand.js";
 import { Knob } from "./knob.js";
-import { has, order, slots, styles, toast, toggle, value, values } from "./live.js";
+import { ask, has, order, slots, styles, toast, toggle, value, values } from "./live.js";
 import { Pad } from "./pad.js";
 
 export const recalled = ref(0);
 
 export async function recall(number) {
-  const stored = values["/duende/snapshot/stored"];
-  if (stored && !stored.includes(number)) {
-    toast(`snapshot ${number} is empty: hold it to store`, "note");
-    return;
+  try {
+    await ask("snapshot/recall", number);
+    recalled.value = number;
+  } catch (error) {
+    const empty = values["/duende/snapshot/stored"]?.includes(number) === false;
+    toast(empty ? `snapshot ${number} is empty: hold it to store` : error.message, empty ? "note" : "bad");
   }
-  if (await order("snapshot/recall", number)) recalled.value = number;
 }
 
 export async function store(number) {

@@ -122,10 +122,10 @@ class Host:
 
 
 class Gui:
-    """`duende gui` in a process."""
+    """`duende gui` in a process; port 0 takes a free one."""
 
-    def __init__(self, connect: str, *options: str) -> None:
-        self.port = free_port()
+    def __init__(self, connect: str, *options: str, port: int = 0) -> None:
+        self.port = port or free_port()
         command = [sys.executable, "-m", "duende", "gui", "--connect", connect, "--port", str(self.port), *options]
         # NiceGUI behaves differently where it takes itself to be under test.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}

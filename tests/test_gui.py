@@ -87,6 +87,10 @@ def test_a_turned_knob_reaches_the_host(browser: Browser, host: Host) -> None:
     drag(browser, dial, 0, 60)
     wait_until(lambda: float(host.value("output/gain")) < before - 5.0, "it is turned down")  # type: ignore[arg-type]
     assert browser.turned("output/gain") == pytest.approx(host.value("output/gain"), abs=NEAR)
+    # What the host says while the hand's own value still stands is not forgotten.
+    drag(browser, dial, 0, -20)
+    host.ask("output/gain", 3.0)
+    wait_until(lambda: browser.turned("output/gain") == 3.0, "the host's last word")
 
 
 def test_sideways_it_is_fine(browser: Browser, host: Host) -> None:
@@ -195,6 +199,26 @@ def test_the_host_goes_and_comes_back(browser: Browser, host: Host) -> None:
     assert browser.all(".gone") == []
     host.ask("amount", 0.5)
     wait_until(lambda: browser.turned("amount") == 0.5, "it is heard again")
+
+
+def test_the_gui_goes_and_comes_back(browser: Browser, host: Host) -> None:
+    first = Gui(f"127.0.0.1:{host.http_port}")
+    browser.open(first.url)
+    first.process.kill()
+    first.end()
+    wait_until(lambda: not browser.up, "it is seen to be gone")
+    assert "Looking for the GUI" in browser.text(".gone")
+    host.ask("amount", 0.625)
+    second = Gui(f"127.0.0.1:{host.http_port}", port=first.port)
+    try:
+        wait_until(lambda: browser.up, "it is back")
+        assert browser.turned("amount") == 0.625
+        drag(browser, browser.dial("amount"), -100, 0)
+        wait_until(lambda: float(host.value("amount")) < 0.6, "it plays")  # type: ignore[arg-type]
+    finally:
+        browser.driver.get("about:blank")
+        browser.complaints()
+        second.end()
 
 
 def test_a_bad_pack_is_refused_in_the_hosts_words_and_a_good_one_installed(

@@ -445,6 +445,15 @@ def sweep() -> None:
 
 def alive(pid: int) -> bool:
     """Whether a process of that number runs."""
+    if sys.platform == "win32":
+        # There, signal 0 is Ctrl-C.
+        import ctypes
+
+        query = 0x1000
+        handle = ctypes.windll.kernel32.OpenProcess(query, False, pid)
+        if handle:
+            ctypes.windll.kernel32.CloseHandle(handle)
+        return bool(handle)
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

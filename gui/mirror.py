@@ -18,8 +18,9 @@ UNITS = {
 MAX_DEPTH = 16
 MAX_NODES = 8192
 DECIMALS = 5
-LONG = 32
-"""Streams of so many values are pictures; a decimal of theirs is enough, and each one costs thirty times a second."""
+SPECTRUM = f"{PREFIX}/spectrum/"
+STEPS_PER_DB = 4.0
+"""Of spectra: a quarter of a decibel is less than a line's width, and each digit costs thirty times a second."""
 
 Value = bool | int | float | str | bytes | None
 
@@ -58,10 +59,7 @@ class Mirror:
         """An address holds these now; others than those of the tree are passed over."""
         if address not in self.nodes:
             return
-        if len(arguments) > LONG:
-            values = [round(value, 1) if type(value) is float else _plain(value) for value in arguments]
-        else:
-            values = [_plain(value) for value in arguments]
+        values = _coarse(arguments) if address.startswith(SPECTRUM) else [_plain(value) for value in arguments]
         self.values[address] = values
         self._changed[address] = None
         self.fresh.set()
@@ -115,6 +113,14 @@ def _described(node: Mapping[str, Any]) -> dict[str, Any]:
     elif isinstance(default, int | float):
         described["default"] = default
     return described
+
+
+def _coarse(levels: Sequence[Value]) -> list[Any]:
+    """Levels as a picture needs them."""
+    try:
+        return [int(level * STEPS_PER_DB) / STEPS_PER_DB for level in levels]  # type: ignore[operator]
+    except (TypeError, ValueError, OverflowError):
+        return [_plain(level) for level in levels]
 
 
 def _plain(value: Value) -> Any:

@@ -63,11 +63,18 @@ def test_a_stream_outlives_a_new_tree_and_what_is_gone_does_not() -> None:
     assert mirror.take() == {}
 
 
-def test_pictures_are_rounded_to_what_is_seen_of_them() -> None:
+def test_spectra_are_rounded_to_what_is_seen_of_them() -> None:
     mirror = Mirror()
-    mirror.tree(tree(leaf("/duende/spectrum")))
-    mirror.heard("/duende/spectrum", [-60.123456] * 95 + [math.inf])
-    assert mirror.take()["/duende/spectrum"][0] == -60.1
+    mirror.tree(
+        {"FULL_PATH": "/", "CONTENTS": {"input": leaf("/duende/spectrum/input"), "bands": leaf("/duende/bands")}}
+    )
+    mirror.heard("/duende/spectrum/input", [-60.123456, -120.0, -0.3])
+    mirror.heard("/duende/bands", [31.23456] * 96)
+    heard = mirror.take()
+    assert heard["/duende/spectrum/input"] == [-60.0, -120.0, -0.25]
+    assert heard["/duende/bands"] == [31.23456] * 96
+    mirror.heard("/duende/spectrum/input", [math.nan, math.inf, "x"])
+    assert mirror.take()["/duende/spectrum/input"] == [None, None, "x"]
 
 
 def test_what_json_has_not_becomes_null() -> None:

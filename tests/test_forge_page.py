@@ -152,11 +152,12 @@ def test_pages_see_curves_and_pictures_grow(desk: Desk) -> None:
             assert [point[0] for point in page.points] == list(range(1, 41))
             assert page.points[3] == [4.0, 0.25, 0.5]
             assert {which: one["step"] for which, one in page.pictures.items()} == {"style": 0, "sound": 21}
+        before = early.run
         await desk.forge.start(Order("one", replace=True))
-        while early.phase != "forging":
-            await asyncio.sleep(0.01)
-        assert len(early.points) < 40, "another run has curves of its own"
         await desk.until("done")
+        while early.run == before or early.phase != "done":
+            await asyncio.sleep(0.01)
+        assert len(early.points) == 40, "another run has curves of its own"
         for page, task in ((early, watching), (late, joined)):
             page.leave()
             await task

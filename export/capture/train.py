@@ -36,7 +36,7 @@ class TrainConfig:
     rate:     largest learning rate; it rises for 3 % of the time and falls as a cosine. 0.006 learns more slowly,
               0.02 less steadily.
     spectral: weight of the multi-resolution STFT distance.
-    threads:  1 or 2; the result is the same.
+    threads:  1 or 2; with either, one seed gives one result.
     """
 
     size: str = "standard"

@@ -81,6 +81,8 @@ class _Take:
         with self._busy:
             for (_, file), block in zip(self._files, (dry, wet), strict=True):
                 file.write(np.nan_to_num(block, copy=False, nan=0.0, posinf=1.0, neginf=-1.0))
+            # In here, so that what is written counts though control ends before it hears of it.
+            self.position += len(dry)
 
     def close(self) -> list[str]:
         """Give the files their names; what was in the way, one line each."""
@@ -298,7 +300,6 @@ class Recorder:
                 dry, wet = (np.zeros((min(count, CHUNK), number), dtype=np.float32) for number in take.channels)
                 for at in range(0, count, CHUNK):
                     await asyncio.to_thread(take.write, dry[: count - at], wet[: count - at])
-                take.position += count
                 continue
             stop = min(take.position + CHUNK, until, longest)
             try:
@@ -307,7 +308,6 @@ class Recorder:
                 # Written over in this very moment: the gap is seen the next time.
                 return ""
             await asyncio.to_thread(take.write, dry, wet)
-            take.position = stop
         if take.position >= longest:
             return f"{LONGEST_S:.0f} s is the longest recording: start another"
         if round(self._rate()) != take.rate:

@@ -7,42 +7,28 @@ from .body import TAPS, Body, BodyTables, body_tables
 from .convolver import Convolver
 from .excitation import Excitations
 from .mixer import GainLaw, Observer, expected_shapes, mixer_bands
-from .model import Model
 from .processor import Processor, StreamSpec
 from .smoothing import powers_of_two
 from .stft import Analysis, StftSizes, Synthesis
-from .styles import StyleControls, check_style_rate
+from .styles import StylePlayer
 
 Float32 = npt.NDArray[np.float32]
 
 
-class SpectralProcessor:
+class SpectralProcessor(StylePlayer):
     """Plays one model. Its delay is one hop; silence in gives silence out; amount 0 gives the plain guitar.
 
     Both sides of a stereo signal are played with the same gains, found from their mean power, and each with excitations
     of its own: so a guitar stays where it stands.
     """
 
-    spills = False
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self._asked = StyleControls(model.spec.styles)
-        self.controls, self.values = self._asked.controls, self._asked.values
-        self._scale(model.sizes)
-
-    def quantum_at(self, sample_rate: float) -> int:
-        return self.model.sizes.at(sample_rate).hop
-
     def _scale(self, sizes: StftSizes) -> None:
-        self.sizes = sizes
-        self.quantum = self.latency_samples = sizes.hop
+        super()._scale(sizes)
         self.memory_samples = sizes.analysis + self.model.spec.receptive_field_frames * sizes.hop
         self.tail_samples = sizes.analysis + TAPS * sizes.factor
 
     def prepare(self, spec: StreamSpec) -> None:
-        check_style_rate(self.model.spec.name, spec.sample_rate)
-        self._scale(self.model.sizes.at(spec.sample_rate))
+        self._scale_to(spec.sample_rate)
         sizes, model, channels = self.sizes, self.model.spec, spec.channels
         most = max(1, spec.max_block // sizes.hop)
         self._frame_counts = powers_of_two(most)

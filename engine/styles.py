@@ -6,7 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import DuendeError
+from .model import Model
 from .spec import AMOUNT, DEVICE_RATES, Control
+from .stft import StftSizes
 
 Float32 = npt.NDArray[np.float32]
 
@@ -42,6 +44,32 @@ class StyleControls:
         else:
             style.fill(1.0 / len(style))
         return style
+
+
+class StylePlayer:
+    """A processor that plays one model: its controls, and sizes in samples that follow the device's rate."""
+
+    spills = False
+    memory_samples: int
+    tail_samples: int
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._asked = StyleControls(model.spec.styles)
+        self.controls, self.values = self._asked.controls, self._asked.values
+        self._scale(model.sizes)
+
+    def quantum_at(self, sample_rate: float) -> int:
+        return self.model.sizes.at(sample_rate).hop
+
+    def _scale_to(self, sample_rate: float) -> None:
+        """Take the sizes at a rate; DuendeError unless styles play at it."""
+        check_style_rate(self.model.spec.name, sample_rate)
+        self._scale(self.model.sizes.at(sample_rate))
+
+    def _scale(self, sizes: StftSizes) -> None:
+        self.sizes = sizes
+        self.quantum = self.latency_samples = sizes.hop
 
 
 def check_style_rate(name: str, sample_rate: float) -> None:

@@ -25,12 +25,11 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from .history import History
-from .model import Model
 from .phase import PhaseReconstruction
 from .processor import Processor, StreamSpec
 from .smoothing import powers_of_two, rising
 from .stft import Analysis, StftSizes
-from .styles import StyleControls, check_style_rate
+from .styles import StylePlayer
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -297,34 +296,21 @@ class TextureLaw:
         return min(20.0, max(-60.0, common))
 
 
-class TextureProcessor:
+class TextureProcessor(StylePlayer):
     """Plays one texture. Its delay is one hop; silence in gives silence out; amount 0 gives the plain guitar.
 
     Between 0 and 1 the plain guitar and the texture cross with constant power, and a graph that is told the amount
     moves its magnitudes from the guitar's to the style's. In stereo one texture stands where the guitar does.
     """
 
-    spills = False
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self._asked = StyleControls(model.spec.styles)
-        self.controls, self.values = self._asked.controls, self._asked.values
-        self._scale(model.sizes)
-
-    def quantum_at(self, sample_rate: float) -> int:
-        return self.model.sizes.at(sample_rate).hop
-
     def _scale(self, sizes: StftSizes) -> None:
-        self.sizes = sizes
-        self.quantum = self.latency_samples = sizes.hop
+        super()._scale(sizes)
         levels = LEVEL_HOPS * sizes.hop
         self.memory_samples = max(sizes.analysis, levels) + self.model.spec.receptive_field_frames * sizes.hop
         self.tail_samples = levels + sizes.synthesis
 
     def prepare(self, spec: StreamSpec) -> None:
-        check_style_rate(self.model.spec.name, spec.sample_rate)
-        self._scale(self.model.sizes.at(spec.sample_rate))
+        self._scale_to(spec.sample_rate)
         sizes, model, channels = self.sizes, self.model.spec, spec.channels
         self._frame_counts = powers_of_two(max(1, spec.max_block // sizes.hop))
         largest = self._frame_counts[-1]

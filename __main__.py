@@ -1021,7 +1021,7 @@ def transfer(
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
 ) -> None:
     """Offline style transfer between two sound files: a random network as published, or its closed form."""
-    from .export.teachers.solve import Step
+    from .export.teachers.teacher import Step
     from .export.teachers.transfer import TransferConfig, transfer_file
 
     config = TransferConfig(
@@ -1038,7 +1038,7 @@ def transfer(
         task = bar.add_task("listening", total=iterations)
 
         def tell(step: Step) -> None:
-            text = f"content {step.content:.1f}, style {step.style:.1f}"
+            text = ", ".join(f"{name} {error:.1f}" for name, error in step.errors.items())
             bar.update(task, completed=step.iteration, description=text)
 
         done = transfer_file(content, style, target, config, tell)
@@ -1046,7 +1046,7 @@ def transfer(
     last, made = done.transferred.history[-1], done.transferred
     out.print(
         f"{done.sound}: {last.iteration} iterations, {made.evaluations} evaluations, {made.solve_seconds:.1f} s; "
-        f"content error {last.content:.1f}, style error {last.style:.1f}",
+        f"content error {last.errors['content']:.1f}, style error {last.errors['style']:.1f}",
         soft_wrap=True,
     )
     out.print(f"wrote {done.picture}", soft_wrap=True)

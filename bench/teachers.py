@@ -21,9 +21,10 @@ from duende.export.measures import Judge
 from duende.export.pluck import demo_phrase
 from duende.export.sounds import load_sound
 from duende.export.teachers.cnn import fresh_errors
-from duende.export.teachers.solve import Solution, Step
+from duende.export.teachers.solve import Solution
 from duende.export.teachers.spectra import Analysis, log_magnitudes, stft
 from duende.export.teachers.targets import ALPHA, teacher_targets
+from duende.export.teachers.teacher import Step
 from duende.export.teachers.transfer import TransferConfig, solve
 
 Float32 = npt.NDArray[np.float32]
@@ -71,13 +72,18 @@ def searched(content: Float32, style: Float32, config: TransferConfig) -> Row:
 
     def told(step: Step) -> None:
         if step.iteration % 50 == 0:
-            print(f"  {step.iteration}: {step.content:.1f} + {step.style:.1f}, {step.seconds:.0f} s", flush=True)
+            print(
+                f"  {step.iteration}: {step.errors['content']:.1f} + {step.errors['style']:.1f}, {step.seconds:.0f} s",
+                flush=True,
+            )
 
     started = time.perf_counter()
     found: Solution = solve(content, style, config, told)
     seconds = time.perf_counter() - started
     fresh = judged(found.spectrogram, content, style, config.alpha)
-    return Row(found.evaluations, seconds, (found.history[-1].content, found.history[-1].style), fresh)
+    return Row(
+        found.evaluations, seconds, (found.history[-1].errors["content"], found.history[-1].errors["style"]), fresh
+    )
 
 
 def judged(spectrogram: Float32, content: Float32, style: Float32, alpha: float) -> tuple[float, float]:

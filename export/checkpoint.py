@@ -17,8 +17,9 @@ from ..presets.format import write_atomically
 class Checkpoint:
     """One file; `read` gives back only what was written for the same work, a string that names it."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, way_out: str = "forge without --resume") -> None:
+        """way_out: what an error tells the user to do."""
+        self.path, self._way_out = path, way_out
 
     def write(self, arrays: dict[str, npt.NDArray[Any]], notes: dict[str, Any]) -> None:
         """Replace the file. notes: plain JSON values, one of them `work`."""
@@ -36,9 +37,9 @@ class Checkpoint:
                 arrays = {name: file[name] for name in file.files}
             notes: dict[str, Any] = msgspec.json.decode(arrays.pop("notes").tobytes())
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, msgspec.DecodeError) as error:
-            raise DuendeError(f"{self.path}: not a readable checkpoint ({error}); forge without --resume") from error
+            raise DuendeError(f"{self.path}: not a readable checkpoint ({error}); {self._way_out}") from error
         if notes.get("work") != work:
-            raise DuendeError(f"{self.path} belongs to other recordings or settings; forge without --resume")
+            raise DuendeError(f"{self.path} belongs to other recordings or settings; {self._way_out}")
         return arrays, notes
 
     def remove(self) -> None:

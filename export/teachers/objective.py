@@ -18,6 +18,11 @@ class Evaluation:
     gradient: Float32
 
     @property
+    def errors(self) -> dict[str, float]:
+        """What a `Step` shows."""
+        return {"content": self.content, "style": self.style}
+
+    @property
     def total(self) -> float:
         return self.content + self.style
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ... import DuendeError
 from ..pictures import HIGH_HZ, HOP, LOW_HZ, RANGE_DB, log_frequency_db
-from .solve import Step
+from .teacher import Step
 
 Float32 = npt.NDArray[np.float32]
 
@@ -33,11 +33,11 @@ def transfer_picture(sounds: Sequence[tuple[str, Float32]], history: Sequence[St
     figure = load_matplotlib().Figure(figsize=(12.0, 2.6 * (1 + len(sounds))), dpi=80, layout="constrained")
     axes = figure.subplots(1 + len(sounds), 1, squeeze=False)[:, 0]
     iterations = [step.iteration for step in history]
-    for name in ("content", "style"):
-        axes[0].plot(iterations, [max(getattr(step, name), 1e-6) for step in history], label=name)
+    for name in history[0].errors:
+        axes[0].plot(iterations, [max(step.errors[name], 1e-6) for step in history], label=name)
     # The content's error starts at nothing where the search starts from the content: that point does not count.
-    largest = max(1e-5, *(max(step.content, step.style) for step in history))
-    least = min((min(step.content, step.style) for step in history[1:]), default=0.0)
+    largest = max(1e-5, *(max(step.errors.values()) for step in history))
+    least = min((min(step.errors.values()) for step in history[1:]), default=0.0)
     axes[0].set_yscale("log")
     axes[0].set_ylim(0.5 * max(least, 1e-5 * largest), 2.0 * largest)
     axes[0].set_xlabel("iteration")

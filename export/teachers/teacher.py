@@ -106,7 +106,11 @@ class Settings(Protocol):
 
 class Teacher(Protocol):
     """A system. `forms`: named settings, "faithful" (as published) and "repaired" (ours) among them, each a full
-    set of the same dataclass; `about`: one line per form that says where it comes from."""
+    set of the same dataclass; `about`: one line per form that says where it comes from.
+
+    Where settings have a field `speech` (bool), `--speech` sets it. A system that has `for_targets(sample_rate)`
+    gives the settings there with which it teaches a student (content and style at RMS 0.1); else "repaired" does.
+    """
 
     name: str
     forms: Mapping[str, Any]

@@ -19,8 +19,9 @@ from .cnn import FILTERS, TAPS, CnnObjective, FilterBank
 from .inversion import griffin_lim, load_librosa, with_phase_of
 from .kernel import KernelObjective, span
 from .picture import load_matplotlib, transfer_picture
-from .solve import Optimiser, Solution, Step, minimise
+from .solve import Optimiser, Solution, minimise
 from .spectra import Analysis, log_magnitudes, magnitudes, stft
+from .teacher import Step
 
 Float32 = npt.NDArray[np.float32]
 Complex64 = npt.NDArray[np.complex64]

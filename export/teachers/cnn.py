@@ -4,6 +4,8 @@ F = relu(conv(x)), valid, no bias; the content error is alpha sum (F - Fc)^2, th
 G = F'F / frames. Every filter sees all bins, so G knows the pitches of the clip.
 """
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,6 +14,18 @@ from .objective import Evaluation, check_lengths, weight_deviation
 Float32 = npt.NDArray[np.float32]
 
 FILTERS, TAPS = 4096, 11
+
+# Of `filters`, named here for those who do without torch.
+Network = Literal["bins", "per-bin", "picture", "detectors"]
+Spread = Literal["published", "glorot"]
+
+
+def shortest_frames(taps: int, depth: int = 1, pool: int = 1) -> int:
+    """Frames that so many layers of filters need, each followed by maxima over pool frames."""
+    frames = 1
+    for _ in range(depth):
+        frames = frames * pool + taps - 1
+    return frames
 
 
 class FilterBank:

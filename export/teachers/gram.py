@@ -1,4 +1,8 @@
-"""The random network of Ulyanov and Lebedev (2016): `cnn` with filters of its own, `kernel` in closed form."""
+"""The random network of Ulyanov and Lebedev (2016): `cnn` with filters of its own, `kernel` in closed form.
+
+`cnn` also has the networks that others put in its place (`filters`). Repaired, `cnn` searches gains that several window
+sizes judge (`scales`), `kernel` magnitudes that get the content's phase.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,8 +13,8 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from ... import DuendeError
-from .cnn import FILTERS, TAPS, CnnObjective, FilterBank
-from .inversion import griffin_lim, load_librosa, with_phase_of
+from .cnn import FILTERS, TAPS, Network, Spread, shortest_frames
+from .inversion import from_slopes, griffin_lim, load_librosa, with_phase_of
 from .kernel import KernelObjective, span
 from .objective import Evaluation, Objective
 from .resume import Saved
@@ -22,7 +26,7 @@ Float32 = npt.NDArray[np.float32]
 Complex64 = npt.NDArray[np.complex64]
 
 Start = Literal["noise", "content"]
-Inversion = Literal["griffin-lim", "input-phase"]
+Inversion = Literal["griffin-lim", "input-phase", "rtpghi"]
 
 PUBLISHED_FRAMES = 430
 START_DEVIATION = 1e-3
@@ -40,6 +44,9 @@ class GramSettings:
     start: of the search; noise as published, or the content (the kernel ends within 2 % of the same error from both).
     frames: use only so many first frames of both sounds (published: 430); 0 for all.
     learning_rate: of adam alone. rounds: of Griffin-Lim.
+    network, depth, pool, spread: of the filters (`filters.FilterStack`); `kernel` has none of them.
+    scales: window sizes that judge gains on the content's spectrum (`scales.ScaleObjective`), in closed form; without
+        them the search is one for magnitudes. most, boost: of those gains.
     """
 
     sample_rate: int = 22050
@@ -56,12 +63,21 @@ class GramSettings:
     inversion: Inversion = "griffin-lim"
     rounds: int = 500
     frames: int = 0
+    network: Network = "bins"
+    depth: int = 1
+    pool: int = 1
+    spread: Spread = "published"
+    scales: tuple[int, ...] = ()
+    most: float = 3.5
+    boost: float = 1.0
 
     def __post_init__(self) -> None:
         for name, value, choices in (
             ("optimiser", self.optimiser, ("lbfgs", "adam")),
             ("start", self.start, ("noise", "content")),
-            ("inversion", self.inversion, ("griffin-lim", "input-phase")),
+            ("inversion", self.inversion, ("griffin-lim", "input-phase", "rtpghi")),
+            ("network", self.network, ("bins", "per-bin", "picture", "detectors")),
+            ("spread", self.spread, ("published", "glorot")),
         ):
             if value not in choices:
                 raise DuendeError(f"{name} {value!r}: choose {' or '.join(choices)}")
@@ -75,12 +91,21 @@ class GramSettings:
             ("frames", self.frames or self.taps, self.taps, 1_000_000),
             ("sample_rate", self.sample_rate, 8000, 192_000),
             ("n_fft", self.n_fft, 64, 65_536),
-            ("hop", self.hop, 1, self.n_fft // 2),
+            ("hop", self.hop, 1, self.n_fft // (4 if self.inversion == "rtpghi" else 2)),
+            ("depth", self.depth, 1, 8),
+            ("pool", self.pool, 1, 16),
+            ("most", self.most, 0.1, 10.0),
+            ("boost", self.boost, 1e-3, 1e3),
+            *(("scales", size, 64, 65_536) for size in self.scales),
         ):
             if not low <= number <= high:
                 raise DuendeError(f"{name} {number:g} is out of range: {low:g} to {high:g}")
         if self.n_fft % 2:
             raise DuendeError(f"n_fft {self.n_fft}: give an even number")
+        if any(size % 4 for size in self.scales):
+            raise DuendeError(f"scales {self.scales}: give sizes that four divides")
+        if self.network in ("picture", "detectors") and self.taps % 2 == 0:
+            raise DuendeError(f"taps {self.taps}: filters of a {self.network} network need an odd number")
 
     @property
     def analysis(self) -> Analysis:
@@ -99,8 +124,9 @@ class GramTeacher:
         self.forms: dict[str, GramSettings] = {"faithful": PUBLISHED, "repaired": REPAIRED}
 
     def shortest(self, settings: GramSettings) -> int:
-        """A filter's span."""
-        return (settings.taps - 1) * settings.hop + 1
+        """What the filters span."""
+        hop = max([settings.hop, *(size // 4 for size in settings.scales)])
+        return max((shortest_frames(settings.taps, settings.depth, settings.pool) - 1) * hop + 1, settings.n_fft)
 
     def for_targets(self, sample_rate: int) -> GramSettings:
         """How a student is taught: at its own rate, windows of the published span (the nearest power of two)."""
@@ -113,29 +139,47 @@ class GramTeacher:
         own = 1 + min(content // hop, settings.frames or content)
         both = own + 1 + styles // hop
         evaluations = 1.1 * settings.iterations
-        if self._closed:
+        if settings.scales:
+            frames = [(4 * content // size, 4 * (content + styles) // size) for size in settings.scales]
+            work = sum(
+                one * both * (2.0 * size + 400.0) for (one, both), size in zip(frames, settings.scales, strict=True)
+            )
+            seconds = evaluations * (work / 10e9 + content * (1 + len(settings.scales)) * 4e-7)
+            memory = max(one * both for one, both in frames) * 4 * 12 + 200 * content * (1 + len(settings.scales))
+        elif self._closed:
             seconds = evaluations * (own * both * (4.0 * bins + 400.0)) / 10e9
             memory = own * both * 4 * 12
         else:
-            seconds = evaluations * own * settings.filters * (6.0 * bins * settings.taps + 4.0 * both) / 40e9
-            memory = 4 * settings.taps * bins * (settings.filters + 2 * both) + 4 * settings.filters * 6 * both
+            positions = own * (1 if settings.network in ("bins", "per-bin") else bins)
+            inputs = {"bins": bins * settings.taps, "per-bin": settings.taps}.get(settings.network, settings.taps**2)
+            inputs += (settings.depth - 1) * settings.filters * settings.taps
+            most = min(settings.filters, positions * both / own)
+            seconds = evaluations * positions * settings.filters * (6.0 * inputs + 4.0 * most) / 40e9
+            weights = settings.taps * bins if settings.network == "bins" else settings.taps**2
+            weights += (settings.depth - 1) * settings.filters * settings.taps
+            memory = 4 * weights * settings.filters + 4 * settings.filters * 6 * positions * both // own
+            memory += 8 * settings.taps * bins * both
         if settings.inversion == "griffin-lim":
             seconds += settings.rounds * own * settings.n_fft * 60.0 / 2e9
-        return Cost(seconds, memory + 60 * own * bins)
+        return Cost(seconds, int(memory + 60 * own * bins))
 
     def make(self, job: Job, settings: GramSettings) -> Made:
         """Search and sound."""
         if settings.inversion == "griffin-lim":
             load_librosa()
-        analysis = settings.analysis
         longest = None if not settings.frames else max(1, (settings.frames - 1) * settings.hop)
         content = job.content[:longest]
-        spectrum = stft(content, analysis)
-        seen = log_magnitudes(spectrum, analysis)
-        wanted = [log_magnitudes(stft(style.audio[:longest], analysis), analysis) for style in job.styles]
+        styles = [style.audio[:longest] for style in job.styles]
+        weights = [style.weight for style in job.styles]
         saved = Saved(self.name, job, settings)
-        found = self.solve(seen, wanted, [style.weight for style in job.styles], settings, job, saved)
-        audio = sound_of(found.spectrogram, spectrum, len(content), settings, job.seed)
+        if settings.scales:
+            found, audio = self._scaled(content, styles, weights, settings, job, saved)
+        else:
+            analysis = settings.analysis
+            spectrum = stft(content, analysis)
+            wanted = [log_magnitudes(stft(style, analysis), analysis) for style in styles]
+            found = self.solve(log_magnitudes(spectrum, analysis), wanted, weights, settings, job, saved)
+            audio = sound_of(found.spectrogram, spectrum, len(content), settings, job.seed)
         saved.remove()
         details = {"evaluations": found.evaluations, "solve_seconds": round(found.seconds, 2)}
         return Made(np.pad(audio, (0, len(job.content) - len(audio))), found.history, [], details)
@@ -156,25 +200,33 @@ class GramTeacher:
             # L-BFGS takes the same way in any orthonormal coordinates. Adam does not.
             basis = span(content, *styles)
             content, styles = content @ basis, [style @ basis for style in styles]
-        objectives: list[Objective] = []
+        objective: Objective
         if self._closed:
-            objectives += [
+            objectives: list[Objective] = [
                 KernelObjective(content, style, alpha, settings.filters, settings.taps, bins) for style in styles
             ]
+            objective = objectives[0] if len(styles) == 1 else _Mixture(objectives, weights)
         else:
-            bank = FilterBank(bins, settings.filters, settings.taps, job.seed)
-            objectives += [CnnObjective(content, style, bank, alpha) for style in styles]
-        objective = objectives[0] if len(styles) == 1 else _Mixture(objectives, weights)
-        generator = np.random.default_rng([job.seed, 0x57A7])
-        start = content
-        if settings.start == "noise":
-            start = generator.standard_normal(content.shape, dtype=np.float32) * np.float32(START_DEVIATION)
+            from .filters import FilterObjective, FilterStack
+
+            stack = FilterStack(
+                bins,
+                settings.network,
+                settings.filters,
+                settings.taps,
+                depth=settings.depth,
+                pool=settings.pool,
+                spread=settings.spread,
+                seed=job.seed,
+                device=job.device,
+            )
+            objective = FilterObjective(content, styles, stack, alpha, weights)
         # Products of a few hundred frames are too small to share out: threads that wait for each other cost more.
         small = self._closed and len(content) * (len(content) + sum(map(len, styles))) < SMALL
         with threadpool_limits(1 if small else None):
             found = minimise(
                 objective,
-                start,
+                _start(content, settings, job),
                 settings.optimiser,
                 settings.iterations,
                 settings.learning_rate,
@@ -183,6 +235,51 @@ class GramTeacher:
                 saved=saved,
             )
         return found if basis is None else replace(found, spectrogram=found.spectrogram @ basis.T)
+
+    def _scaled(
+        self,
+        content: Float32,
+        styles: list[Float32],
+        weights: list[float],
+        settings: GramSettings,
+        job: Job,
+        saved: Saved,
+    ) -> tuple[Solution, Float32]:
+        """Gains that several window sizes judge, and what they sound like."""
+        from .scales import ScaleObjective
+
+        objective = ScaleObjective(
+            content,
+            styles,
+            weights,
+            settings.analysis,
+            settings.scales,
+            settings.alpha,
+            settings.taps,
+            settings.most,
+            settings.boost,
+            job.device,
+        )
+        none = np.zeros(objective.shape, dtype=np.float32)
+        related = Correlation(objective.seen(none))
+        found = minimise(
+            objective,
+            none if settings.start == "content" else _start(none, settings, job),
+            settings.optimiser,
+            settings.iterations,
+            settings.learning_rate,
+            job.report,
+            correlation=lambda gains: related(objective.seen(gains)),
+            saved=saved,
+        )
+        return found, objective.sound(found.spectrogram)
+
+
+def _start(content: Float32, settings: GramSettings, job: Job) -> Float32:
+    if settings.start == "content":
+        return content
+    generator = np.random.default_rng([job.seed, 0x57A7])
+    return generator.standard_normal(content.shape, dtype=np.float32) * np.float32(START_DEVIATION)
 
 
 class _Mixture:
@@ -208,6 +305,8 @@ def sound_of(log: Float32, spectrum: Complex64, length: int, settings: GramSetti
     magnitude = magnitudes(log, settings.analysis)
     if settings.inversion == "input-phase":
         return with_phase_of(spectrum, magnitude, settings.analysis, length)
+    if settings.inversion == "rtpghi":
+        return from_slopes(magnitude, settings.analysis, length)
     return griffin_lim(magnitude, settings.analysis, length, settings.rounds, seed)
 
 

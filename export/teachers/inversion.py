@@ -1,4 +1,4 @@
-"""From the magnitudes that a teacher found to a sound: Griffin-Lim as published, or with the content's own phase."""
+"""From the magnitudes that a teacher found to a sound: Griffin-Lim as published, the content's own phase, or RTPGHI."""
 
 import importlib
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ... import DuendeError
+from ...engine.phase import PhaseReconstruction
 from .spectra import Analysis, istft
 
 Float32 = npt.NDArray[np.float32]
@@ -46,3 +47,14 @@ def griffin_lim(magnitude: Float32, analysis: Analysis, length: int, rounds: int
 def with_phase_of(spectrum: Complex64, magnitude: Float32, analysis: Analysis, length: int) -> Float32:
     """Audio [length] from magnitudes and the phases of a spectrum, both [frames, bins]; digital silence stays."""
     return istft(spectrum * (magnitude / np.maximum(np.abs(spectrum), _QUIETEST)), analysis, length)
+
+
+def from_slopes(magnitude: Float32, analysis: Analysis, length: int) -> Float32:
+    """Audio [length] from magnitudes [frames, bins] alone, by RTPGHI(0) (`engine.phase`); hop at most n_fft / 4.
+
+    The same every time, and no rounds; attacks are placed by the magnitudes.
+    """
+    out = np.empty((1, *magnitude.shape), dtype=np.complex64)
+    phases = PhaseReconstruction(analysis.n_fft, analysis.hop, 1)
+    phases.process(np.log(np.maximum(magnitude, _QUIETEST))[None], out)
+    return istft(out[0], analysis, length)

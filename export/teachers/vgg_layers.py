@@ -100,7 +100,8 @@ class Vgg19:
                 bias = torch.zeros(convolution.outputs)
             else:
                 weight, bias = (weights[f"{convolution.key}.{part}"].float() for part in ("weight", "bias"))
-            self._weights.append((weight.to(device), bias.to(device)))
+            # Colours last is twice as fast on a CPU.
+            self._weights.append((weight.to(device, memory_format=torch.channels_last), bias.to(device)))
         self._mean, self._deviation = (
             torch.tensor(values, device=device)[None, :, None, None] for values in (_MEAN, _DEVIATION)
         )
@@ -115,6 +116,7 @@ class Vgg19:
         picture: [1 or 3, height, width], 0 black and 1 white; one channel stands for three alike.
         """
         x = (picture.expand(3, -1, -1)[None] - self._mean) / self._deviation
+        x = x.contiguous(memory_format=torch.channels_last)
         found: dict[int, Tensor] = {}
         for number, (weight, bias) in enumerate(self._weights):
             if number and CONVOLUTIONS[number].block > CONVOLUTIONS[number - 1].block:

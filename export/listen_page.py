@@ -18,7 +18,7 @@ min-width:0}
 legend{font-weight:600;padding:0 .35rem}
 .choices{display:grid;grid-template-columns:repeat(5,1fr);gap:.35rem}
 .choices label{display:grid;justify-items:center;text-align:center;gap:.2rem;padding:.5rem .2rem;border-radius:.4rem;
-cursor:pointer;font-size:.85rem;border:1px solid transparent}
+cursor:pointer;font-size:.85rem;border:1px solid transparent;align-content:start}
 .choices label:has(:checked){border-color:var(--mark)}
 .choices b{font-size:1.1rem}input[type=radio]{width:1.3rem;height:1.3rem;accent-color:var(--mark)}
 .slide{display:grid;grid-template-columns:1fr 5rem;gap:.75rem;align-items:center}
@@ -112,6 +112,7 @@ def start_page(title: str, results: int, scales: Sequence[Scale], trouble: str =
 def item_page(
     title: str,
     place: int,
+    at: int,
     done: int,
     count: int,
     scales: Sequence[Scale],
@@ -120,9 +121,9 @@ def item_page(
     back: int | None = None,
     trouble: str = "",
 ) -> str:
-    """One result to judge. place: in the listener's order; sounds: addresses of content, style and result.
+    """One result to judge. place: its address; sounds: addresses of content, style and result.
 
-    done, count: results judged and in all. given: what was answered before. back: the place before.
+    at: its number among those that are heard; done, count: results judged and in all. given: what was answered before. back: the place before.
     """
     players = "".join(
         f'<figure class="{name}"><figcaption><b>{name.capitalize()}</b> <kbd>{key}</kbd></figcaption>'
@@ -136,7 +137,7 @@ def item_page(
     return _page(
         title,
         [
-            f'<p class="row soft"><span>Result {done + (0 if given else 1)} of {count}</span>'
+            f'<p class="row soft"><span>Result {at} of {count}</span>'
             f"<span>{done} answered</span></p>"
             f'<progress value="{done}" max="{count}" aria-label="progress"></progress>',
             f'<div class="sounds">{players}</div>',

@@ -41,7 +41,7 @@ _BOUNDS = Bounds(connections=256, request_s=60.0)
 _HEADERS = {
     "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with none at all, a form's origin reads "null"
 }
 
 
@@ -226,6 +226,7 @@ class _Pages:
         return item_page(
             self._options.title,
             place,
+            at + 1,
             sum(self._study.answer_at(listener, one) is not None for one in places),
             len(places),
             self._study.scales,

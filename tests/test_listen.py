@@ -292,6 +292,7 @@ def test_a_listener_answers_everything_and_reloads_in_between(room: Room, folder
     assert "Thank you" in page.text
     assert len(set(heard)) == 6
     again = browser.get("/item/2")
+    assert "Result 2 of 6" in again.text
     assert 'value="4" required checked' in again.text
     assert 'value="70"' in again.text
     saved = json.loads(next((folder / "answers").glob("*.json")).read_text())
@@ -356,6 +357,8 @@ def test_pages_from_elsewhere_and_foreign_names_are_refused(room: Room) -> None:
     assert room.study.listeners == []
     answer = browser.get("/")
     assert answer.headers["x-frame-options"] == "DENY"
+    # A browser sends its page's origin with a form only under such a policy.
+    assert answer.headers["referrer-policy"] == "same-origin"
     assert "script-src" not in answer.text
 
 

@@ -1,6 +1,7 @@
 """What `duende listen`, `duende distance` and `duende whence` are: options, and a few lines over the modules beside."""
 
 import json
+import math
 import signal
 import threading
 from pathlib import Path
@@ -71,6 +72,42 @@ def listen(
     out.print(shown)
     for path in (table, page):
         out.print(f"wrote {path}", markup=False, soft_wrap=True)
+
+
+def distance(
+    first: Annotated[Path, typer.Argument(metavar="REFERENCE", help="Folder of sounds to compare with.")],
+    second: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of sounds to be judged.")],
+    embedding: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.onnx", help="A network of yours from waveform to vector; without it texture statistics."
+        ),
+    ] = None,
+    embedding_rate: Annotated[int, typer.Option(help="Sample rate that the network wants, in Hz.")] = 16000,
+    rounds: Annotated[
+        int, typer.Option(help="Rounds of the bootstrap that the intervals come from; 0 leaves it.")
+    ] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 1,
+    json_output: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Fréchet and kernel distance between two sets of sounds, over an embedding of ours or of your own."""
+    from .set_distance import OnnxEmbedding, as_json, set_distance
+
+    used = None if embedding is None else OnnxEmbedding(embedding, embedding_rate)
+    found = set_distance(first, second, used, rounds=rounds, seed=seed)
+    for line in found.notices:
+        err.print(f"note: {line}", markup=False, soft_wrap=True)
+    if json_output:
+        out.print_json(json.dumps(as_json(found), allow_nan=False))
+        return
+    counts = " and ".join(f"{len(one.names)} files, {len(one.vectors)} windows" for one in (found.first, found.second))
+    table = Table(
+        "distance", "value", "95 % interval", title=f"{found.embedding}: {counts}", title_justify="left", box=None
+    )
+    for name, one in (("Fréchet", found.frechet), ("kernel (MMD², unbiased)", found.kernel)):
+        interval = "-" if math.isnan(one.low) else f"{one.low:.4g} to {one.high:.4g}"
+        table.add_row(name, f"{one.value:.4g}", interval)
+    (out if out.is_terminal else Console(highlight=False, width=1000)).print(table)
 
 
 def whence(

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from . import DuendeError, __version__
+from .commands.bench import bench_app
+from .commands.console import err, notices, out, progress, wide
 
 if TYPE_CHECKING:
     from .export.forge import ForgeRequest
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 cabinet = typer.Typer(no_args_is_help=True, help="Cabinets: impulse responses that a slot plays.")
 app.add_typer(cabinet, name="cabinet")
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+app.add_typer(bench_app, name="bench")
 
 
 def _presets_from(incomplete: str) -> list[str]:
@@ -59,7 +58,6 @@ ProviderOption = Annotated[str, typer.Option(help="cpu, cuda or tensorrt; falls 
 DEFAULT_PRESET = "cello"
 GUI_PORT = 7702
 GUI_END_S = 3.0
-PIPE_WIDTH = 1000
 Word = TypeVar("Word", bound=str)
 
 
@@ -108,10 +106,10 @@ def render(
     from .presets.library import Library
 
     rig = load_rig(Library().find(preset), provider, _values(settings, mix=mix, amount=amount))
-    with _progress("rendering") as bar:
+    with progress() as bar:
         task = bar.add_task("rendering", total=1.0)
         report = render_file(rig, source, target, channel, lambda share: bar.update(task, completed=share))
-    _notices(rig.notices + report.notices)
+    notices(rig.notices + report.notices)
     speed = report.audio_s / max(report.work_s, 1e-9)
     out.print(
         f"{target}: {report.frames / report.sample_rate:.2f} s at {report.sample_rate} Hz, {speed:.0f} x real time, "
@@ -322,7 +320,7 @@ def doctor(json_output: Annotated[bool, typer.Option("--json", help="As JSON.")]
     """Look at what playing needs: libraries, devices, rights, ports, GPU; and say what to do. Status 1: cannot play."""
     from .engine.control.doctor import can_play, examine
 
-    with _progress("looking") as bar:
+    with progress() as bar:
         bar.add_task("looking", total=None)
         findings = examine()
     if json_output:
@@ -335,7 +333,7 @@ def doctor(json_output: Annotated[bool, typer.Option("--json", help="As JSON.")]
             table.add_row(marks[one.verdict], one.what, escape(one.found))
             if one.todo:
                 table.add_row("", "", f"[bold]-> {escape(one.todo)}[/]")
-        _wide().print(table)
+        wide().print(table)
     if not can_play(findings):
         amiss = ", ".join(one.what for one in findings if one.verdict == "bad")
         raise DuendeError(f"this machine cannot play yet: {amiss}; files can be rendered where only devices are amiss")
@@ -383,7 +381,7 @@ def cabinet_add(
 
     found = load_response(file, 48000.0)
     added = Cabinets().add(file, name, force=force)
-    _notices(list(found.notices))
+    notices(list(found.notices))
     channels, frames = found.taps.shape
     sides = "mono" if channels == 1 else "stereo"
     out.print(
@@ -436,7 +434,7 @@ def import_captures(
         return
     if name is not None:
         raise DuendeError(f"--name {name}: a folder holds many captures: each is called as its file is")
-    with _progress("importing") as bar:
+    with progress() as bar:
         task = bar.add_task("importing", total=1.0)
 
         def tell(outcome: "Imported | Failed", share: float) -> None:
@@ -476,14 +474,14 @@ def captures_list(
         except DuendeError as error:
             broken.append(str(error))
     found = [one for one in found if one.has_tags(tag or [])]
-    _notices(broken)
+    notices(broken)
     if json_output:
         out.print_json(json.dumps([one.as_json() for one in found]))
         return
     table = Table("name", *(heading for heading, _ in (found[0].columns() if found else [])), box=None)
     for one in found:
         table.add_row(one.name, *(escape(text) for _, text in one.columns()))
-    _wide().print(table)
+    wide().print(table)
 
 
 @captures_app.command("show")
@@ -498,7 +496,7 @@ def captures_show(
     if json_output:
         out.print_json(json.dumps(found.as_json()))
         return
-    _wide().print(_table(name, ("what", "value"), [(escape(key), escape(text)) for key, text in found.lines()]))
+    wide().print(_table(name, ("what", "value"), [(escape(key), escape(text)) for key, text in found.lines()]))
 
 
 @captures_app.command("remove")
@@ -533,7 +531,7 @@ def captures_audition(
     files = {name: library.find(name) for name in names}
     described = {name: describe(name, path) for name, path in files.items()}
     behind = None if cabinet_name is None else (cabinet_name, Cabinets().find(cabinet_name))
-    with _progress("playing") as bar:
+    with progress() as bar:
         task = bar.add_task("playing", total=1.0)
         takes = play_takes(source, files, behind, seconds, lambda share: bar.update(task, completed=share))
     title = f"{source.name} through {len(files)} captures" + (f" and {cabinet_name}" if cabinet_name else "")
@@ -671,69 +669,6 @@ def setlist(
 
 
 @app.command()
-def bench(
-    model: Annotated[
-        Path | None, typer.Argument(help="A model file, of a style or capture; without it the factory presets.")
-    ] = None,
-    blocks: Annotated[str, typer.Option(help="Block sizes in frames, separated by commas.")] = "32,64,128,256,512,1024",
-    rate: Annotated[float, typer.Option(help="Sample rate in Hz.")] = 48000.0,
-    seconds: Annotated[float, typer.Option(help="Real time per measurement.")] = 2.0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file, too.")] = None,
-    provider: ProviderOption = "cpu",
-) -> None:
-    """Measure block times against the clock, beside a callback that does nothing."""
-    from .engine.bench import as_json, bench_block
-    from .engine.fx.graph import has_pyo
-    from .engine.host import check_rate
-    from .engine.messages import SlotPlan
-    from .engine.preset import build_rig, load_rig, processors_for
-    from .engine.slots import kind_of
-    from .presets.format import write_atomically
-    from .presets.library import Library
-
-    sizes = _sizes(blocks)
-    check_rate(rate)
-    if not 0.1 <= seconds <= 600.0:
-        raise DuendeError(f"--seconds {seconds:g} is out of range: 0.1 to 600")
-    if model is not None:
-        plan = SlotPlan(model.stem, str(model), kind_of(model))
-        makers = {model.stem: lambda: build_rig(processors_for([plan], provider))}
-    else:
-        entries = [entry for entry in Library().entries() if entry.factory]
-        if not has_pyo():
-            left_out = [entry for entry in entries if any(slot.kind == "fx" for slot in entry.read().slots)]
-            entries = [entry for entry in entries if entry not in left_out]
-            names = ", ".join(entry.name for entry in left_out)
-            _notices([f"not measured: {names}: effects need pyo: pip install 'duende[fx]'"] if left_out else [])
-        makers = {entry.name: functools.partial(load_rig, entry, provider) for entry in entries}
-    heads = ("model", "block", "period", "median", "p99", "p99.9", "worst", "load", "misses", "idle", "added")
-    table = Table(
-        *heads, box=None, title="times in us, load = p99 / period, idle = misses of a callback that does nothing"
-    )
-    results = []
-    with _progress("measuring") as bar:
-        task = bar.add_task("measuring", total=len(makers) * len(sizes))
-        for name, make in makers.items():
-            for size in sizes:
-                result = bench_block(name, make, size, rate, seconds)
-                results.append(result)
-                times = (result.period_us, result.median_us, result.p99_us, result.p999_us, result.worst_us)
-                table.add_row(
-                    name,
-                    str(size),
-                    *(f"{value:.0f}" for value in times),
-                    f"{result.worst_regular_share:.0%}",
-                    str(result.misses),
-                    str(result.idle_misses),
-                    f"{result.added_latency_ms:.2f} ms",
-                )
-                bar.advance(task)
-    out.print(table)
-    if json_file is not None:
-        write_atomically(json_file, (json.dumps(as_json(results), indent=2) + "\n").encode())
-
-
-@app.command()
 def forge(
     recordings: Annotated[
         list[Path], typer.Argument(metavar="STYLE...", help="Recordings of 1 to 300 s; several are one style.")
@@ -786,7 +721,7 @@ def forge(
     if progress_json:
         _forge_in_lines(request, force=force)
         return
-    with _progress("forging") as bar:
+    with progress() as bar:
         task = bar.add_task("starting", total=None)
 
         def tell(step: Step) -> None:
@@ -795,7 +730,7 @@ def forge(
         forged = forge(
             request, Library(), force=force, report=tell, say=lambda text: bar.update(task, description=text)
         )
-    _notices(forged.notices)
+    notices(forged.notices)
     for style, by_judge in forged.measured.items():
         for title, (ours, eq) in by_judge.items():
             out.print(f"{style}, measured on {title}:")
@@ -863,7 +798,7 @@ def capture_command(
         force,
         regardless,
     )
-    with _progress("capturing") as bar:
+    with progress() as bar:
         task = bar.add_task("starting", total=1.0)
 
         def tell(step: Step) -> None:
@@ -875,7 +810,7 @@ def capture_command(
             Captures(),
             report=tell,
             say=lambda text: bar.update(task, description=text),
-            note=lambda text: _notices([text]),
+            note=lambda text: notices([text]),
         )
     for line in done.lines():
         out.print(line, soft_wrap=True)
@@ -934,7 +869,7 @@ def evaluate(
     from .presets.library import Library
 
     values = _values(settings, amount=amount)
-    with _progress("measuring") as bar:
+    with progress() as bar:
         task = bar.add_task("measuring", total=1.0)
         found = evaluate_files(
             Library().find(preset),
@@ -944,7 +879,7 @@ def evaluate(
             values=values,
             progress=lambda share: bar.update(task, completed=share),
         )
-    _notices(found.notices)
+    notices(found.notices)
     for title in found.takes:
         head, rows = measure_rows(found, title)
         table = Table(*head, title=title, title_justify="left", box=None)
@@ -990,7 +925,7 @@ def record(
             err.print(meter.line(), end="\r", markup=False)
 
     done = record(device, target, seconds=seconds, force=force, stop=stop, report=tell)
-    _notices(done.notices)
+    notices(done.notices)
     out.print(
         f"{done.path}: {done.seconds:.1f} s at {done.sample_rate:g} Hz, peak {done.peak_dbfs:.1f} dBFS, "
         f"{done.clipped} clipped, {done.input_xruns} xruns",
@@ -1034,7 +969,7 @@ def transfer(
         filters=filters,
         seed=seed,
     )
-    with _progress("transferring") as bar:
+    with progress() as bar:
         task = bar.add_task("listening", total=iterations)
 
         def tell(step: Step) -> None:
@@ -1042,7 +977,7 @@ def transfer(
             bar.update(task, completed=step.iteration, description=text)
 
         done = transfer_file(content, style, target, config, tell)
-    _notices(done.notices)
+    notices(done.notices)
     last, made = done.transferred.history[-1], done.transferred
     out.print(
         f"{done.sound}: {last.iteration} iterations, {made.evaluations} evaluations, {made.solve_seconds:.1f} s; "
@@ -1109,37 +1044,11 @@ def _values(settings: list[str] | None, **named: float | None) -> dict[str, floa
     return values
 
 
-def _sizes(text: str) -> list[int]:
-    try:
-        sizes = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise DuendeError(f"--blocks {text!r}: write whole numbers separated by commas") from None
-    for size in sizes:
-        if not 1 <= size <= 8192:
-            raise DuendeError(f"--blocks {size}: out of range, 1 to 8192 frames")
-    return sizes
-
-
-def _notices(notices: list[str]) -> None:
-    for notice in notices:
-        err.print(f"note: {notice}", markup=False, soft_wrap=True)
-
-
 def _table(title: str, head: tuple[str, str], rows: list[tuple[str, str]]) -> Table:
     table = Table(*head, title=title, title_justify="left", box=None)
     for row in rows:
         table.add_row(*row)
     return table
-
-
-def _wide() -> Console:
-    """Where tables go that hold long texts: a pipe has no width to keep to."""
-    return out if out.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
-
-
-def _progress(description: str) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
 
 
 if __name__ == "__main__":

@@ -98,11 +98,11 @@ def runtime() -> Any:
     return onnxruntime
 
 
-def make_session(data: bytes, name: str, providers: Sequence[str] = ("CPUExecutionProvider",)) -> Any:
-    """An ONNX Runtime session on the calling thread alone; DuendeError where it refuses the graph."""
+def make_session(data: bytes, name: str, providers: Sequence[str] = ("CPUExecutionProvider",), threads: int = 1) -> Any:
+    """An ONNX Runtime session on so many threads, the calling one included; DuendeError where it refuses the graph."""
     module = runtime()
     options = module.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.execution_mode = module.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

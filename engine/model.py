@@ -72,10 +72,11 @@ def features_of(spec: ModelSpec) -> int:
     return spec.bands + 1 if spec.kind == "texture" else feature_count(spec.bands)
 
 
-def load_model(path: str | Path, provider: str = "cpu") -> "Model":
+def load_model(path: str | Path, provider: str = "cpu", threads: int = 1) -> "Model":
     """Open a model file, or say in one line which part of it does not fit.
 
     provider: "cpu", "cuda" or "tensorrt"; falls back to the CPU where it is not to be had, with a line in `notices`.
+    threads: that the CPU may run an operator on; more than one only pays for models of millions of parameters.
     Nothing in the file is executed before its operators, shapes and sizes are checked, and nothing is used before
     its golden pair has been answered within the provider's signal-to-noise ratio.
     """
@@ -86,7 +87,7 @@ def load_model(path: str | Path, provider: str = "cpu") -> "Model":
     check_graph(graph, ALLOWED_OPS, path.name)
     _check_spec(spec, path.name)
     _check_interface(graph, spec, path.name)
-    model = Model(path, spec, data, provider)
+    model = Model(path, spec, data, provider, threads)
     model.check_golden()
     return model
 
@@ -106,13 +107,13 @@ def open_model(path: str | Path, provider: str = "cpu") -> "Model":
 class Model:
     """A checked model with its ONNX Runtime session. `start` gives one stream its own states and buffers."""
 
-    def __init__(self, path: Path, spec: ModelSpec, data: bytes, provider: str) -> None:
+    def __init__(self, path: Path, spec: ModelSpec, data: bytes, provider: str, threads: int = 1) -> None:
         self.path, self.spec = path, spec
         self.notices: list[str] = []
         self._remembered: dict[Hashable, Any] = {}
         self.provider = self._choose(provider)
         wanted = [PROVIDERS[self.provider]] if self.provider == "cpu" else [PROVIDERS[self.provider], PROVIDERS["cpu"]]
-        self._session = make_session(data, path.name, wanted)
+        self._session = make_session(data, path.name, wanted, threads)
         if self.provider != "cpu" and PROVIDERS[self.provider] not in self._session.get_providers():
             self.notices.append(f"{self.provider} could not be started; running on the CPU")
             self.provider = "cpu"

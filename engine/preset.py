@@ -1,7 +1,7 @@
 """From a preset to a chain that is ready to play."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,16 +63,25 @@ def processors_for(plans: Sequence[SlotPlan], provider: str = "cpu") -> list[tup
     return [(plan.name, make_processor(plan, open_model, Responses().open, open_waveform)) for plan in plans]
 
 
-def load_rig(entry: Entry, provider: str = "cpu", values: Mapping[str, float] | None = None) -> Rig:
-    """Open a preset's models and set its values, then those given by parameter name."""
+def load_rig(
+    entry: Entry,
+    provider: str = "cpu",
+    values: Mapping[str, float] | None = None,
+    open_model: Callable[[Path], Model] | None = None,
+) -> Rig:
+    """Open a preset's models and set its values, then those given by parameter name.
+
+    open_model: opens the file of a style in another way than `load_model` on the provider does.
+    """
     preset = entry.read()
+    open_model = open_model or functools.partial(load_model, provider=provider)
     processors: list[tuple[str, Processor]] = []
     notices: list[str] = []
     for slot in preset.slots:
         path = entry.file_of(slot)
         if slot.kind == "style":
             assert path is not None
-            model = load_model(path, provider)
+            model = open_model(path)
             notices += model.notices
             processors.append((model.spec.name, processor_for(model)))
         else:

@@ -127,7 +127,7 @@ def test_bench_measures_a_model_and_writes_json(
     assert run(monkeypatch, "bench", model, "--blocks", "128,256", "--seconds", "0.1", "--json", target) == 0
     assert "does nothing" in capsys.readouterr().out
     data = json.loads(target.read_text())
-    assert [result["block"] for result in data["results"]] == [128, 256]
+    assert [result["key"]["block"] for result in data["results"]] == [128, 256]
     assert run(monkeypatch, "bench", model, "--blocks", "0") == 1
     assert "out of range, 1 to 8192" in capsys.readouterr().err
 

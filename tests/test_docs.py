@@ -83,9 +83,15 @@ def test_the_commands_that_are_told_exist(page: Path, tree: Any) -> None:
     known = {node.address for node in example_nodes()}
     for words in told(page):
         command, rest = tree, list(words)
-        while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
-            assert rest[0] in command.commands, f"duende {' '.join(words)}"
-            command = command.commands[rest.pop(0)]
+        while hasattr(command, "commands"):
+            default = getattr(command, "default_command", None)
+            if rest and rest[0] in command.commands:
+                command = command.commands[rest.pop(0)]
+            elif default is not None:
+                command = command.commands[default]
+            else:
+                assert not rest or rest[0].startswith("-"), f"duende {' '.join(words)}"
+                break
         options = {name for one in command.params for name in one.opts} | {"--help", "--install-completion"}
         options |= {"--show-completion"}
         if words[0] == "ctl":

@@ -13,6 +13,7 @@ from .ceiling import Ceiling
 from .chain import MUTE
 from .denormals import flush_denormals
 from .device import Device
+from .manners import Turn
 from .preset import Rig
 from .realtime import raise_priority
 from .relay import Relay
@@ -26,6 +27,8 @@ FADE_IN_S = 0.05
 SWITCH_S = 0.03
 WARM_BLOCKS = 2
 WARM_FRAMES = 1024
+TRIES = 8
+"""So many blocks more than WARM_BLOCKS before the end may come while a new rig is brought up to now."""
 LATE_LIMIT = 8
 LATE_WINDOW = 64
 REST_S = 2.0
@@ -104,6 +107,7 @@ class Host:
         self._seamless = True
         self._position = self._began = self.shared.written
         self._us_per_frame = 1e6 / rate
+        self.turn = Turn()
         self._ready = False
         self._priority, self.notice = priority, ""
         self._late_in_window = 0
@@ -176,7 +180,10 @@ class Host:
         heard, scratch = (
             np.zeros((max(step, WARM_FRAMES), count), dtype=np.float32) for count in (self._inputs, self._outputs)
         )
-        while (behind := self._position - position) > WARM_BLOCKS * step:
+        # The last blocks, too, in the hope that none comes meanwhile: what is left the audio thread has to do.
+        tries = 0
+        while (behind := self._position - position) >= step and tries < TRIES:
+            tries += behind <= WARM_BLOCKS * step
             count = min(behind // step, max(1, WARM_FRAMES // step)) * step
             # Slow averages as they are now: they change little in what is heard again.
             chain.adopt(self.rig.chain, behind)
@@ -256,7 +263,15 @@ class Host:
         return late
 
     def _chains(self, source: Float32, result: Float32) -> None:
-        """The rig that plays, and the one that takes over from it. Audio thread, or the relay's."""
+        """Audio thread, or the relay's: a block, while other threads of the process wait (`manners`)."""
+        self.turn.begin(1e-6 * self._us_per_frame * len(source))
+        try:
+            self._play_rigs(source, result)
+        finally:
+            self.turn.end()
+
+    def _play_rigs(self, source: Float32, result: Float32) -> None:
+        """The rig that plays, and the one that takes over from it."""
         if self._offered is not None:
             (self._incoming, position), self._offered = self._offered, None
             self._switched = 0

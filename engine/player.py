@@ -8,7 +8,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from .cabinet import Cabinet
 from .device import ClockDevice, Device, SoundDevice, choose_device, list_devices, refuse_feedback
 from .fx.graph import import_pyo
 from .host import Host, check_rate
+from .manners import giving_way
 from .messages import Done, EngineSetup, Lost, Message, Notice, Opened, Play, Played, Preload, Refused, SlotPlan, Stop
 from .model import Model, open_model
 from .preset import Rig, build_rig
@@ -75,8 +76,7 @@ class Player:
                     return 0
                 if isinstance(message, Stop):
                     return 0
-                playing = contextlib.nullcontext() if self._host is None else before_others()
-                with playing:
+                with self._manners():
                     going = self._carry_out(message)
                 if not going:
                     return LOST
@@ -89,6 +89,15 @@ class Player:
             thread = threading.Thread(target=self._host.device.stop, daemon=True)
             thread.start()
             thread.join(STOP_S)
+
+    @contextlib.contextmanager
+    def _manners(self) -> Iterator[None]:
+        """As long as something plays: never in the audio thread's way."""
+        if self._host is None:
+            yield
+        else:
+            with before_others(), giving_way(self._host.turn):
+                yield
 
     def _carry_out(self, message: Message) -> bool:
         """False where the device cannot be had."""

@@ -24,8 +24,9 @@ QUICK_MODELS = ("student:5",)
 FULL_MODELS = ("student:0.2", "student:1", "student:5", "filters:4096")
 QUICK_BLOCKS, FULL_BLOCKS = "64,128,256", "32,64,128,256,512,1024"
 QUICK_PASSES, FULL_PASSES = 3, 5
-QUICK_S, FULL_S = 0.3, 2.0
+QUICK_S, FULL_S = 0.25, 2.0
 MAX_PASSES = 100
+LONG_MINUTES = 2.0
 ENDINGS = {"html": (".html", ".htm"), "png": (".png",)}
 
 
@@ -73,7 +74,7 @@ def run(
     ] = None,
     rate: Annotated[float, typer.Option(help="Sample rate in Hz.")] = 48000.0,
     seconds: Annotated[
-        float | None, typer.Option(help="Real time per block size and pass; without it 0.3.", show_default=False)
+        float | None, typer.Option(help="Real time per block size and pass; without it 0.25.", show_default=False)
     ] = None,
     passes: Annotated[
         int | None, typer.Option(help="How often all is measured, in processes of its own; without it 3.")
@@ -100,7 +101,7 @@ def run(
     """Measure callbacks against the clock, in turns with one that does nothing; each case in a process of its own."""
     from ..engine.bench.children import run_cases
     from ..engine.bench.machine import PRIORITY, describe_machine
-    from ..engine.bench.matrix import Ways, cases_for, check_ways
+    from ..engine.bench.matrix import Ways, cases_for, check_ways, expected_seconds
     from ..engine.bench.results import figures, summarise, write_figures
 
     if quick and full:
@@ -128,6 +129,8 @@ def run(
         played, left_out = _played(models or [], Path(folder), full=full)
         cases, more = cases_for(played, ways, functools.partial(_smaller, folder=Path(folder)))
         left_out += more
+        if (minutes := expected_seconds(cases, count) / 60.0) > LONG_MINUTES:
+            notices([f"{len(cases)} cases, {count} passes: about {minutes:.0f} minutes"])
         runs = run_cases(cases, count, lambda text, share: bar.update(task, description=text, completed=share))
     results: list[Result] = []
     refusals: list[str] = []

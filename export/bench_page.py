@@ -27,6 +27,7 @@ def write_picture(path: Path, found: Figures) -> None:
     figure = _figure(len(drawings))
     for axis, draw in zip(figure.subplots(len(drawings), 1, squeeze=False)[:, 0], drawings, strict=True):
         draw(axis, found.results)
+        axis.set_title((draw.__doc__ or "").rstrip("."), loc="left", fontsize=11)
     write_atomically(path, _png(figure))
 
 
@@ -75,6 +76,7 @@ def draw_load(axis: Any, results: Sequence[Result]) -> None:
     axis.set_xscale("log", base=2)
     axis.set_xticks(sizes, [str(size) for size in sizes])
     axis.set_yscale("log")
+    _plain(axis.yaxis)
     axis.axhline(100.0, color="0.5", linestyle="--", linewidth=1.0)
     axis.set(xlabel="block, frames", ylabel="load, %")
     _legend(axis)
@@ -93,6 +95,7 @@ def draw_histogram(axis: Any, results: Sequence[Result]) -> None:
         axis.stairs(shares, edges, label=one.key.words())
     axis.axvline(shown[0].period_us, color="0.5", linestyle="--", linewidth=1.0)
     axis.set_xscale("log")
+    _plain(axis.xaxis)
     axis.set(xlabel=f"us, at blocks of {block}; dashed: the period", ylabel="callbacks, %")
     _legend(axis)
 
@@ -127,6 +130,13 @@ def _lines(results: Sequence[Result], along: Literal["block", "instances"]) -> d
     return {
         name: sorted(rows, key=lambda one: getattr(one.key, along)) for name, rows in list(found.items())[:MOST_LINES]
     }
+
+
+def _plain(axis: Any) -> None:
+    """Numbers as they are read, not as powers of ten."""
+    ticker = _import("matplotlib.ticker")
+    axis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    axis.set_minor_formatter(ticker.LogFormatter(minor_thresholds=(2.0, 0.5)))
 
 
 def _legend(axis: Any) -> None:

@@ -1,7 +1,7 @@
 """The random network of Ulyanov and Lebedev (2016): `cnn` with filters of its own, `kernel` in closed form.
 
-`cnn` also has the networks that others put in its place (`filters`). Repaired, `cnn` searches gains that several window
-sizes judge (`scales`), `kernel` magnitudes that get the content's phase.
+`cnn` also has the networks that others put in its place (`filters`). Repaired, `cnn` mixes signals made from the
+content under filters that do not know pitch (`scales`); `kernel` starts from the content and keeps its phase.
 """
 
 from collections.abc import Mapping
@@ -31,6 +31,7 @@ Inversion = Literal["griffin-lim", "input-phase", "rtpghi"]
 PUBLISHED_FRAMES = 430
 START_DEVIATION = 1e-3
 SMALL = 1_000_000
+RMS = 0.1
 SPAN_S = 2048 / 22050
 TARGET_ALPHA = 5e-2
 
@@ -45,8 +46,9 @@ class GramSettings:
     frames: use only so many first frames of both sounds (published: 430); 0 for all.
     learning_rate: of adam alone. rounds: of Griffin-Lim.
     network, depth, pool, spread: of the filters (`filters.FilterStack`); `kernel` has none of them.
-    scales: window sizes that judge gains on the content's spectrum (`scales.ScaleObjective`), in closed form; without
-        them the search is one for magnitudes. most, boost: of those gains.
+    scales: window sizes of filters that do not know pitch, for gains of a mix (`scales.MixErrors`, its optimiser is
+        adam); without them the search is one for magnitudes. bands: per octave that have a gain. envelope, guards,
+        smoothness: weights of those errors beside the Gram's.
     """
 
     sample_rate: int = 22050
@@ -68,8 +70,10 @@ class GramSettings:
     pool: int = 1
     spread: Spread = "published"
     scales: tuple[int, ...] = ()
-    most: float = 3.5
-    boost: float = 1.0
+    bands: int = 12
+    envelope: float = 2.0
+    guards: float = 1.0
+    smoothness: float = 0.2
 
     def __post_init__(self) -> None:
         for name, value, choices in (
@@ -94,9 +98,11 @@ class GramSettings:
             ("hop", self.hop, 1, self.n_fft // (4 if self.inversion == "rtpghi" else 2)),
             ("depth", self.depth, 1, 8),
             ("pool", self.pool, 1, 16),
-            ("most", self.most, 0.1, 10.0),
-            ("boost", self.boost, 1e-3, 1e3),
-            *(("scales", size, 64, 65_536) for size in self.scales),
+            ("bands", self.bands, 1, 96),
+            ("envelope", self.envelope, 0.0, 1e6),
+            ("guards", self.guards, 0.0, 1e6),
+            ("smoothness", self.smoothness, 0.0, 1e6),
+            *(("scales", size, 512, 16_384) for size in self.scales),
         ):
             if not low <= number <= high:
                 raise DuendeError(f"{name} {number:g} is out of range: {low:g} to {high:g}")
@@ -104,6 +110,10 @@ class GramSettings:
             raise DuendeError(f"n_fft {self.n_fft}: give an even number")
         if any(size % 4 for size in self.scales):
             raise DuendeError(f"scales {self.scales}: give sizes that four divides")
+        if self.scales and self.optimiser != "adam":
+            raise DuendeError("optimiser lbfgs: with scales the search is by adam")
+        if self.scales and self.sample_rate not in (44100, 48000, 88200, 96000):
+            raise DuendeError(f"sample_rate {self.sample_rate}: with scales choose 44100, 48000, 88200 or 96000")
         if self.network in ("picture", "detectors") and self.taps % 2 == 0:
             raise DuendeError(f"taps {self.taps}: filters of a {self.network} network need an odd number")
 
@@ -113,25 +123,41 @@ class GramSettings:
 
 
 PUBLISHED = GramSettings()
-REPAIRED = replace(PUBLISHED, start="content", inversion="input-phase", even=True, alpha=TARGET_ALPHA, iterations=60)
+PUBLISHED_44K = replace(PUBLISHED, sample_rate=44100, alpha=0.1, iterations=500, spread="glorot")
+"""A'. Not published and chosen: hop 512, weight 1 of the style, Griffin-Lim."""
+KEEPING_PHASE = replace(
+    PUBLISHED, start="content", inversion="input-phase", even=True, alpha=TARGET_ALPHA, iterations=60
+)
+MIXED = replace(
+    PUBLISHED,
+    sample_rate=48000,
+    optimiser="adam",
+    learning_rate=0.1,
+    iterations=80,
+    start="content",
+    scales=(1024, 4096),
+)
+SHORTEST_MIX_S = 0.5
 
 
 class GramTeacher:
     """Either form. closed: without filters."""
 
-    def __init__(self, name: str, about: Mapping[str, str], *, closed: bool) -> None:
-        self.name, self.about, self._closed = name, about, closed
-        self.forms: dict[str, GramSettings] = {"faithful": PUBLISHED, "repaired": REPAIRED}
+    def __init__(self, name: str, forms: Mapping[str, tuple[GramSettings, str]], *, closed: bool) -> None:
+        self.name, self._closed = name, closed
+        self.forms: Mapping[str, GramSettings] = {form: settings for form, (settings, _) in forms.items()}
+        self.about: Mapping[str, str] = {form: text for form, (_, text) in forms.items()}
 
     def shortest(self, settings: GramSettings) -> int:
         """What the filters span."""
-        hop = max([settings.hop, *(size // 4 for size in settings.scales)])
-        return max((shortest_frames(settings.taps, settings.depth, settings.pool) - 1) * hop + 1, settings.n_fft)
+        if settings.scales:
+            return max(round(SHORTEST_MIX_S * settings.sample_rate), 4 * max(settings.scales))
+        return max((shortest_frames(settings.taps, settings.depth, settings.pool) - 1) * settings.hop + 1, settings.hop)
 
     def for_targets(self, sample_rate: int) -> GramSettings:
         """How a student is taught: at its own rate, windows of the published span (the nearest power of two)."""
         n_fft = 2 ** round(np.log2(SPAN_S * sample_rate))
-        return replace(REPAIRED, sample_rate=sample_rate, n_fft=n_fft, hop=n_fft // 4)
+        return replace(KEEPING_PHASE, sample_rate=sample_rate, n_fft=n_fft, hop=n_fft // 4)
 
     def cost(self, content: int, styles: int, settings: GramSettings) -> Cost:
         """Products of patches with filters, or of frames with frames, at 20 GFLOP/s, and what is held of them."""
@@ -140,12 +166,8 @@ class GramTeacher:
         both = own + 1 + styles // hop
         evaluations = 1.1 * settings.iterations
         if settings.scales:
-            frames = [(4 * content // size, 4 * (content + styles) // size) for size in settings.scales]
-            work = sum(
-                one * both * (2.0 * size + 400.0) for (one, both), size in zip(frames, settings.scales, strict=True)
-            )
-            seconds = evaluations * (work / 10e9 + content * (1 + len(settings.scales)) * 4e-7)
-            memory = max(one * both for one, both in frames) * 4 * 12 + 200 * content * (1 + len(settings.scales))
+            seconds = evaluations * (1 + len(settings.scales)) * 4e-7 * content
+            memory = (1 + len(settings.scales)) * 3000 * content
         elif self._closed:
             seconds = evaluations * (own * both * (4.0 * bins + 400.0)) / 10e9
             memory = own * both * 4 * 12
@@ -159,13 +181,13 @@ class GramTeacher:
             weights += (settings.depth - 1) * settings.filters * settings.taps
             memory = 4 * weights * settings.filters + 4 * settings.filters * 6 * positions * both // own
             memory += 8 * settings.taps * bins * both
-        if settings.inversion == "griffin-lim":
+        if settings.inversion == "griffin-lim" and not settings.scales:
             seconds += settings.rounds * own * settings.n_fft * 60.0 / 2e9
         return Cost(seconds, int(memory + 60 * own * bins))
 
     def make(self, job: Job, settings: GramSettings) -> Made:
         """Search and sound."""
-        if settings.inversion == "griffin-lim":
+        if settings.inversion == "griffin-lim" and not settings.scales:
             load_librosa()
         longest = None if not settings.frames else max(1, (settings.frames - 1) * settings.hop)
         content = job.content[:longest]
@@ -173,16 +195,17 @@ class GramTeacher:
         weights = [style.weight for style in job.styles]
         saved = Saved(self.name, job, settings)
         if settings.scales:
-            found, audio = self._scaled(content, styles, weights, settings, job, saved)
+            made = mixed(content, styles, weights, settings, job, saved)
         else:
             analysis = settings.analysis
             spectrum = stft(content, analysis)
             wanted = [log_magnitudes(stft(style, analysis), analysis) for style in styles]
             found = self.solve(log_magnitudes(spectrum, analysis), wanted, weights, settings, job, saved)
             audio = sound_of(found.spectrogram, spectrum, len(content), settings, job.seed)
+            details = {"evaluations": found.evaluations, "solve_seconds": round(found.seconds, 2)}
+            made = Made(audio, found.history, [], details)
         saved.remove()
-        details = {"evaluations": found.evaluations, "solve_seconds": round(found.seconds, 2)}
-        return Made(np.pad(audio, (0, len(job.content) - len(audio))), found.history, [], details)
+        return replace(made, audio=np.pad(made.audio, (0, len(job.content) - len(made.audio))))
 
     def solve(
         self,
@@ -236,43 +259,47 @@ class GramTeacher:
             )
         return found if basis is None else replace(found, spectrogram=found.spectrogram @ basis.T)
 
-    def _scaled(
-        self,
-        content: Float32,
-        styles: list[Float32],
-        weights: list[float],
-        settings: GramSettings,
-        job: Job,
-        saved: Saved,
-    ) -> tuple[Solution, Float32]:
-        """Gains that several window sizes judge, and what they sound like."""
-        from .scales import ScaleObjective
 
-        objective = ScaleObjective(
-            content,
-            styles,
-            weights,
-            settings.analysis,
-            settings.scales,
-            settings.alpha,
-            settings.taps,
-            settings.most,
-            settings.boost,
-            job.device,
-        )
-        none = np.zeros(objective.shape, dtype=np.float32)
-        related = Correlation(objective.seen(none))
-        found = minimise(
-            objective,
-            none if settings.start == "content" else _start(none, settings, job),
-            settings.optimiser,
-            settings.iterations,
-            settings.learning_rate,
-            job.report,
-            correlation=lambda gains: related(objective.seen(gains)),
-            saved=saved,
-        )
-        return found, objective.sound(found.spectrogram)
+def mixed(
+    content: Float32,
+    styles: list[Float32],
+    weights: list[float],
+    settings: GramSettings,
+    job: Job,
+    saved: Saved | None = None,
+) -> Made:
+    """Content [samples] as a mix of signals made from it, in the style; at the content's level."""
+    import torch
+
+    from .descent import Descent, descend
+    from .mix import LEAST, MOST, Mix
+    from .scales import Balance, MixErrors
+
+    levels = [float(np.sqrt(np.mean(np.square(audio, dtype=np.float64)))) for audio in (content, *styles)]
+    content, *styles = (
+        audio * np.float32(RMS / level) for audio, level in zip((content, *styles), levels, strict=True)
+    )
+    mix = Mix(content, settings.analysis, settings.bands, device=job.device)
+    balance = Balance(settings.envelope, settings.guards, settings.smoothness)
+    errors = MixErrors(
+        mix, content, styles, weights, settings.sample_rate, settings.scales, balance, job.seed, job.device
+    )
+    related = Correlation(log_magnitudes(stft(content, settings.analysis), settings.analysis))
+
+    def correlation(gains: torch.Tensor) -> float:
+        with torch.no_grad():
+            spectrum = mix.spectrum(gains).T.cpu().numpy()
+        return related(log_magnitudes(spectrum, settings.analysis))
+
+    plan = Descent(settings.iterations, "adam", settings.learning_rate, fade=True)
+    gains, history = descend(
+        errors, errors.start, plan, low=LEAST, high=MOST, correlation=correlation, report=job.report, saved=saved
+    )
+    with torch.no_grad():
+        audio = np.asarray(mix.audio(gains).cpu().numpy(), dtype=np.float32)
+    level = float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
+    details = {"evaluations": len(history), "solve_seconds": round(history[-1].seconds, 2)}
+    return Made(audio * np.float32(levels[0] / max(level, 1e-9)), history, [], details)
 
 
 def _start(content: Float32, settings: GramSettings, job: Job) -> Float32:
@@ -313,16 +340,47 @@ def sound_of(log: Float32, spectrum: Complex64, length: int, settings: GramSetti
 CNN = GramTeacher(
     "cnn",
     {
-        "faithful": "Ulyanov and Lebedev 2016: 4096 random 1x11 filters, alpha 0.01, L-BFGS 300, Griffin-Lim 500",
-        "repaired": "from the content, with the content's phase, balance as for 430 frames at every length",
+        "faithful": (
+            PUBLISHED,
+            "Ulyanov and Lebedev 2016: 4096 random 1x11 filters, alpha 0.01, L-BFGS 300, Griffin-Lim 500",
+        ),
+        "repaired": (
+            MIXED,
+            "several windows, filters that do not know pitch, gains on signals made from the content",
+        ),
+        "44k": (PUBLISHED_44K, "the later variant: 44 100 Hz, Glorot's weights, alpha 0.1, 500 iterations"),
+        "per-channel": (
+            replace(PUBLISHED, network="per-bin"),
+            "as faithful, four filters to each bin, which sees no other",
+        ),
+        "3x3": (
+            replace(PUBLISHED, network="picture", filters=64, taps=3),
+            "as faithful, 64 filters of 3x3 over the spectrogram as a picture",
+        ),
+        "11x11": (
+            replace(PUBLISHED, network="picture", filters=64, taps=11),
+            "as faithful, 64 filters of 11x11 over the spectrogram as a picture",
+        ),
+        "pooled": (replace(PUBLISHED, pool=2), "as faithful, with the maxima of two frames after the filters"),
+        "deep": (replace(PUBLISHED, filters=1024, depth=3), "three layers of 1024 filters of 1x11, each with its Gram"),
+        "detector": (
+            replace(PUBLISHED, network="detectors"),
+            "as faithful, fixed filters: beginnings, ends, edges, ridges, glides, combs of partials",
+        ),
     },
     closed=False,
 )
 KERNEL = GramTeacher(
     "kernel",
     {
-        "faithful": "the published error for infinitely many filters, in closed form; the rest as published",
-        "repaired": "from the content, with the content's phase, balance as for 430 frames at every length",
+        "faithful": (
+            PUBLISHED,
+            "the published error for infinitely many filters, in closed form; the rest as published",
+        ),
+        "repaired": (
+            KEEPING_PHASE,
+            "from the content, with the content's phase, balance as for 430 frames at every length",
+        ),
     },
     closed=True,
 )

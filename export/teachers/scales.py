@@ -1,123 +1,133 @@
-"""The closed form at several window sizes at once, of gains on the content's own spectrum.
+"""The random network repaired: filters that do not know pitch, several window sizes, and a mix that keeps the player.
 
-The published search writes magnitudes of one window size, which no sound need have, and throws the phases away. Here
-what is searched is a bounded gain for every bin of the content's STFT. Each trial is made a sound, and that sound is
-judged: at every window size by the kernel of its log magnitudes (`kernel`). What is found is what is heard, attacks
-and partials stand where the content has them, and silence stays silent. Torch carries the slope back through the
-transforms, on any device; the kernels are numpy's.
+The published Gram has the bins as channels, so it knows the notes of the clip and writes them: on a cello the result
+is the cello's phrase, whatever was played. Here random filters look at patches of a log-frequency spectrogram, and
+their Gram is taken over all places of a frequency zone (`export.statistics`), at several window sizes, beside means and
+deviations of band levels. What is searched are gains of a `mix.Mix`; guards weigh what the player's pitch, attack and
+level lose (`export.losses`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .kernel import KernelObjective
-from .objective import Evaluation
-from .spectra import Analysis
+from ..losses import BandLevels, PitchGuard, Tonality, correlation, flux, log_level, onset_loss
+from ..statistics import (
+    Analysis,
+    BandEnvelopes,
+    LogSpectrogram,
+    envelope_distance,
+    gram_distance,
+    normalise_level,
+    random_filters,
+    zone_grams,
+)
+from ..style import content_bands
+from .mix import Mix
 
 Float32 = npt.NDArray[np.float32]
 
-PUBLISHED_FRAMES = 430
+BANKS = 2
+"""Sets of random filters at every window size."""
+CHROMA, ONSET, LOUDNESS, TONALITY = 2.0, 4.0, 1.0, 2.0
+"""Weights of the guards against each other."""
 
 
-class ScaleObjective:
-    """The error of gains [frames, bins] in nepers on a content's STFT, mean over the window sizes.
+@dataclass(frozen=True)
+class Balance:
+    """Weights: envelope against gram (1), guards of all three together, smoothness of gains over time and bands."""
 
-    content, styles: mono [samples]; weights: of the styles, brought to the sum 1. analysis: of the spectrum that gets
-    the gains. sizes: of the windows that judge, in samples, a quarter of each as hop. alpha: of the content error, as
-    for 430 frames at every length. most: nepers that a gain may reach either way. boost: factor before log(1 + |X|);
-    above 1 quieter parts count.
+    envelope: float = 1.0
+    guards: float = 1.0
+    smoothness: float = 1.0
+
+
+class MixErrors:
+    """Errors by name of gains of a mix, against styles by weight; those of the style relative to the start's.
+
+    content, styles: mono [samples] at sample_rate, at least half a second. sizes: of the windows, a quarter each as
+    hop. start: gains that bring the content's bands to the mean power of the styles'.
     """
 
     def __init__(
         self,
+        mix: Mix,
         content: Float32,
         styles: Sequence[Float32],
         weights: Sequence[float],
-        analysis: Analysis,
+        sample_rate: int,
         sizes: Sequence[int],
-        alpha: float,
-        taps: int = 11,
-        most: float = 3.5,
-        boost: float = 1.0,
+        balance: Balance,
+        seed: int,
         device: str = "cpu",
     ) -> None:
-        self._analysis, self._most, self._length, self._device = analysis, most, len(content), device
-        self._scales = [Analysis(analysis.sample_rate, size, size // 4) for size in sizes]
-        self._boost = boost
-        self._windows = {n_fft: torch.hann_window(n_fft, device=device) for n_fft in {analysis.n_fft, *sizes}}
-        audio = self._tensor(content)
-        self._spectrum = self._stft(audio, analysis)
-        self.shape = (self._spectrum.shape[1], self._spectrum.shape[0])
-        shares = np.asarray(weights, dtype=np.float64) / np.sum(weights)
-        clips = [self._tensor(style) for style in styles]
-        self._judges: list[list[tuple[float, KernelObjective]]] = []
-        for scale in self._scales:
-            seen = self._log(audio, scale).cpu().numpy()
-            balance = alpha * PUBLISHED_FRAMES / len(seen)
-            self._judges.append(
-                [
-                    (
-                        float(share) / len(sizes),
-                        KernelObjective(seen, self._log(clip, scale).cpu().numpy(), balance, taps=taps),
-                    )
-                    for share, clip in zip(shares, clips, strict=True)
-                ]
+        self._mix, self._balance = mix, balance
+        top = min(16000.0, 0.45 * sample_rate)
+        self._spectrograms = [
+            LogSpectrogram(Analysis(sample_rate, size, size // 4, high_hz=top)).to(device) for size in sizes
+        ]
+        self._filters = [random_filters(1000 * seed + bank).to(device) for bank in range(BANKS)]
+        self._envelopes = BandEnvelopes(sample_rate).to(device)
+        self._pitch = PitchGuard(sample_rate).to(device)
+        self._levels = BandLevels(content_bands(sample_rate)).to(device)
+        self._tonality = Tonality(sample_rate).to(device)
+        with torch.no_grad():
+            shares = np.asarray(weights, dtype=np.float64) / np.sum(weights)
+            clips = [self._statistics(self._rows(style, device)) for style in styles]
+            self._grams = [
+                torch.stack([clip[0][i] * float(w) for clip, w in zip(clips, shares, strict=True)]).sum(dim=0)
+                for i in range(len(clips[0][0]))
+            ]
+            self._wanted = torch.stack([clip[1] * float(w) for clip, w in zip(clips, shares, strict=True)]).sum(dim=0)
+            played = self._rows(content, device)
+            self._notes, self._note_weight = self._pitch.notes(played), self._pitch.weight(played)
+            # As steady as what is played, unless the style is less so: rain may be noise, a cello may not.
+            steady = [
+                self._tonality(self._rows(style, device)) * float(w) for style, w in zip(styles, shares, strict=True)
+            ]
+            self._steady = torch.minimum(torch.stack(steady).sum(dim=0), self._tonality(played)).clamp(0.0, 1.0)
+            self._flux, self._loudness = flux(self._levels(played)), log_level(played)
+            self.start = mix.start(
+                torch.stack(
+                    [
+                        mix.long_term(style) * float(w / np.mean(np.square(style)))
+                        for style, w in zip(styles, shares, strict=True)
+                    ]
+                ).sum(dim=0)
             )
+            self._own = self._distances(*self._statistics(normalise_level(mix.audio(self.start)[None])))
 
-    def __call__(self, spectrogram: Float32) -> Evaluation:
-        """Judge gains [frames, bins]."""
-        x = self._tensor(spectrogram).requires_grad_(True)
-        audio = self._audio(x)
-        logs = [self._log(audio, scale) for scale in self._scales]
-        content = style = 0.0
-        slopes = []
-        for log, judges in zip(logs, self._judges, strict=True):
-            seen = log.detach().cpu().numpy()
-            slope = np.zeros_like(seen)
-            for share, judge in judges:
-                found = judge(seen)
-                content += share * found.content
-                style += share * found.style
-                slope += np.float32(share) * found.gradient
-            slopes.append(self._tensor(slope))
-        (gradient,) = torch.autograd.grad(logs, x, slopes)
-        return Evaluation(content, style, np.asarray(gradient.cpu().numpy(), dtype=np.float32))
+    def __call__(self, gains: Tensor) -> Mapping[str, Tensor]:
+        heard = normalise_level(self._mix.audio(gains)[None])
+        gram, envelope = self._distances(*self._statistics(heard))
+        guards = (
+            CHROMA * self._pitch(self._notes, self._note_weight, heard)
+            + ONSET * onset_loss(self._flux, flux(self._levels(heard)))
+            + LOUDNESS * torch.relu(0.97 - correlation(self._loudness, log_level(heard)))
+            + TONALITY * torch.relu(self._steady - self._tonality(heard)).mean(dim=1)
+        ).mean()
+        over_time = (gains[..., 1:] - gains[..., :-1]).square().mean()
+        over_bands = (gains[:, 1:] - gains[:, :-1]).square().mean()
+        return {
+            # The root: halving counts alike however near the style is.
+            "gram": torch.sqrt(gram / self._own[0] + 1e-4),
+            "envelope": self._balance.envelope * envelope / self._own[1],
+            "guards": self._balance.guards * guards,
+            "smoothness": self._balance.smoothness * (over_bands + 4.0 * over_time),
+        }
 
-    def seen(self, gains: Float32) -> Float32:
-        """Log magnitudes [frames, bins] of the content's spectrum with gains."""
-        with torch.no_grad():
-            magnitude = self._spectrum.abs() * self._factors(self._tensor(gains)) * self._analysis.scale
-            return np.asarray(torch.log1p(magnitude).T.cpu().numpy(), dtype=np.float32)
+    def _statistics(self, rows: Tensor) -> tuple[list[Tensor], Tensor]:
+        spectra = [transform(rows) for transform in self._spectrograms]
+        return [zone_grams(one, bank)[0] for one in spectra for bank in self._filters], self._envelopes(rows)[0]
 
-    def sound(self, gains: Float32) -> Float32:
-        """Audio as long as the content."""
-        with torch.no_grad():
-            return np.asarray(self._audio(self._tensor(gains)).cpu().numpy(), dtype=np.float32)
+    def _distances(self, grams: Sequence[Tensor], envelopes: Tensor) -> tuple[Tensor, Tensor]:
+        each = [gram_distance(gram, wanted) for gram, wanted in zip(grams, self._grams, strict=True)]
+        return torch.stack(each).mean(), envelope_distance(envelopes, self._wanted)
 
-    def _audio(self, x: Tensor) -> Tensor:
-        a = self._analysis
-        spectrum = self._spectrum * self._factors(x)
-        return torch.istft(spectrum, a.n_fft, a.hop, window=self._windows[a.n_fft], length=self._length)
-
-    def _factors(self, x: Tensor) -> Tensor:
-        """Gains [frames, bins], bent where they near the bound, as factors [bins, frames]."""
-        return torch.exp(self._most * torch.tanh(x.T / self._most))
-
-    def _stft(self, audio: Tensor, analysis: Analysis) -> Tensor:
-        n_fft = analysis.n_fft
-        return torch.stft(
-            audio, n_fft, analysis.hop, window=self._windows[n_fft], pad_mode="constant", return_complex=True
-        )
-
-    def _log(self, audio: Tensor, analysis: Analysis) -> Tensor:
-        """log(1 + scale |X|), [frames, bins]; finite slopes in silence."""
-        parts = torch.view_as_real(self._stft(audio, analysis))
-        magnitude = torch.sqrt(parts.square().sum(dim=-1) + 1e-12)
-        return torch.log1p(magnitude * (self._boost * analysis.scale)).T
-
-    def _tensor(self, array: Float32) -> Tensor:
-        return torch.from_numpy(np.array(array, dtype=np.float32)).to(self._device)
+    @staticmethod
+    def _rows(audio: Float32, device: str) -> Tensor:
+        return normalise_level(torch.from_numpy(np.array(audio, dtype=np.float32))[None].to(device))

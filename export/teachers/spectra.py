@@ -14,6 +14,7 @@ Float32 = npt.NDArray[np.float32]
 Complex64 = npt.NDArray[np.complex64]
 
 PUBLISHED_N_FFT = 2048
+LOWEST_HZ, HIGHEST_HZ = 60.0, 16000.0  # of `log_bands`
 
 
 @dataclass(frozen=True)
@@ -75,3 +76,20 @@ def log_magnitudes(spectrum: Complex64, analysis: Analysis) -> Float32:
 def magnitudes(log: Float32, analysis: Analysis) -> Float32:
     """The inverse of `log_magnitudes`; what an optimiser left below 0 reads as silence."""
     return np.asarray(np.expm1(np.maximum(log, 0.0)) / np.float32(analysis.scale), dtype=np.float32)
+
+
+def log_bands(analysis: Analysis, per_octave: int) -> tuple[Float32, Float32]:
+    """Pooling [bins, bands], which sums the power of a band, and interpolation [bands, bins] of values at its middles.
+
+    Triangles over log frequency from 60 Hz to 16 kHz or 0.45 of the rate; in the bass, where they would be narrower
+    than a bin, as wide as a bin. Values stand still beyond the outermost middles.
+    """
+    bin_hz = analysis.sample_rate / analysis.n_fft
+    octaves = np.log2(min(HIGHEST_HZ, 0.45 * analysis.sample_rate) / LOWEST_HZ)
+    centres = LOWEST_HZ * 2.0 ** (np.arange(int(octaves * per_octave) + 1) / per_octave)
+    hertz = np.arange(analysis.bins) * bin_hz
+    width = np.maximum(centres * (2.0 ** (1.0 / per_octave) - 1.0), bin_hz)
+    pooling = np.maximum(0.0, 1.0 - np.abs(hertz[:, None] - centres) / width)
+    position = np.interp(np.log(np.maximum(hertz, 1.0)), np.log(centres), np.arange(len(centres)))
+    interpolation = np.maximum(0.0, 1.0 - np.abs(position - np.arange(len(centres))[:, None]))
+    return pooling.astype(np.float32), interpolation.astype(np.float32)

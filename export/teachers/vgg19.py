@@ -21,10 +21,10 @@ from ... import DuendeError
 from .descent import Descent, Rule, descend
 from .inversion import load_librosa
 from .resume import Saved
-from .spectra import Analysis
+from .spectra import Analysis, log_bands
 from .teacher import Cost, Job, Made
 from .vgg_layers import CONVOLUTIONS, Pooling, Vgg19, deepest, layer_number, operations
-from .vgg_pictures import DecibelPicture, GainPicture, Shown, log_bands
+from .vgg_pictures import BANDS_PER_OCTAVE, DecibelPicture, GainPicture, Shown
 from .vgg_weights import load_weights
 
 Float32 = npt.NDArray[np.float32]
@@ -123,7 +123,7 @@ class VggSettings:
         """Height and width in pixels of the picture of so many samples."""
         frames = 1 + samples // self.hop
         if self.picture == "gains":
-            return log_bands(self.analysis)[0].shape[1], frames
+            return log_bands(self.analysis, BANDS_PER_OCTAVE)[0].shape[1], frames
         bins = self.n_fft // 2 + 1
         factor = min(1.0, self.longest_side / max(bins, frames)) if self.longest_side else 1.0
         return round(bins * factor), round(frames * factor)

@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .inversion import griffin_lim
-from .spectra import Analysis, istft, stft
+from .spectra import Analysis, istft, log_bands, stft
 
 Float32 = npt.NDArray[np.float32]
 
 RANGE_DB = 80.0
 RMS = 0.1
-BANDS_PER_OCTAVE, LOWEST_HZ, HIGHEST_HZ = 16, 60.0, 16000.0
+BANDS_PER_OCTAVE = 16
 FLOOR = 3e-4  # amplitude that reads as nothing, of a sound at RMS 0.1
 MOST_NEPERS = 3.5  # of a gain: 30 dB
 _DECIBELS = 20.0 / np.log(10.0)
@@ -81,7 +81,7 @@ class GainPicture:
         self._analysis, self._length = analysis, len(audio)
         self._level = float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
         self._spectrum = stft(audio, analysis)
-        pooling, self._interpolation = log_bands(analysis)
+        pooling, self._interpolation = log_bands(analysis, BANDS_PER_OCTAVE)
         # A sine of amplitude a reads a^2 in its band.
         scale = (2.0 * RMS / self._level / float(analysis.window().sum())) ** 2
         power = (np.abs(self._spectrum) ** 2 * np.float32(scale)) @ pooling
@@ -96,23 +96,6 @@ class GainPicture:
         audio = istft(self._spectrum * gains.astype(np.float32), self._analysis, self._length)
         level = float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
         return np.asarray(audio * np.float32(self._level / max(level, 1e-9)), dtype=np.float32)
-
-
-def log_bands(analysis: Analysis) -> tuple[Float32, Float32]:
-    """Pooling [bins, bands], which sums the power of a band, and interpolation [bands, bins] of values at its middles.
-
-    Triangles over log frequency, 16 to the octave from 60 Hz to 16 kHz or 0.45 of the rate; in the bass, where they
-    would be narrower than a bin, as wide as a bin.
-    """
-    bin_hz = analysis.sample_rate / analysis.n_fft
-    octaves = np.log2(min(HIGHEST_HZ, 0.45 * analysis.sample_rate) / LOWEST_HZ)
-    centres = LOWEST_HZ * 2.0 ** (np.arange(int(octaves * BANDS_PER_OCTAVE) + 1) / BANDS_PER_OCTAVE)
-    hertz = np.arange(analysis.bins) * bin_hz
-    width = np.maximum(centres * (2.0 ** (1.0 / BANDS_PER_OCTAVE) - 1.0), bin_hz)
-    pooling = np.maximum(0.0, 1.0 - np.abs(hertz[:, None] - centres) / width)
-    position = np.interp(np.log(np.maximum(hertz, 1.0)), np.log(centres), np.arange(len(centres)))
-    interpolation = np.maximum(0.0, 1.0 - np.abs(position - np.arange(len(centres))[:, None]))
-    return pooling.astype(np.float32), interpolation.astype(np.float32)
 
 
 def _fitted(size: tuple[int, int], longest: int) -> tuple[int, int]:

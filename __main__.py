@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.markup import escape
@@ -19,6 +19,8 @@ from rich.table import Table
 from . import DuendeError, __version__
 from .commands.bench import bench_app
 from .commands.console import err, notices, out, progress, wide
+from .export import commands as offline
+from .export.teachers.command import teachers, transfer
 
 if TYPE_CHECKING:
     from .export.forge import ForgeRequest
@@ -680,7 +682,7 @@ def forge(
     content: Annotated[Path | None, typer.Option(help="Folder with recordings of your own guitar to train on.")] = None,
     mode: Annotated[str, typer.Option(help="timbre: pitch stays yours; texture: rain, crowds, drones.")] = "timbre",
     teacher: Annotated[
-        str, typer.Option(help="kernel, cnn or none: learn from a teacher's sound, too; auto: what suits the mode.")
+        str, typer.Option(help="Learn from a teacher's sound, too (`duende teachers`); none; auto: by the mode.")
     ] = "auto",
     minutes: Annotated[float | None, typer.Option(help="Be ready after so many minutes; 3, 8 for several.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, max=20000, help="Train so many steps, however long.")] = None,
@@ -699,11 +701,12 @@ def forge(
         from .export.distill import Progress as Step
         from .export.forge import ForgeRequest, forge, sources
         from .export.measures import format_table
+        from .export.teachers.registry import NAMES
     except ImportError as error:
         raise DuendeError(f"forging needs {error.name}: pip install 'duende[train]'") from error
     from .presets.library import Library
 
-    asked: Literal["auto", "none", "kernel", "cnn"] = _choice("--teacher", teacher, ("auto", "none", "kernel", "cnn"))
+    asked = _choice("--teacher", teacher, ("auto", "none", *NAMES))
     request = ForgeRequest(
         sources(recordings, name, apart=styles),
         name,
@@ -941,50 +944,13 @@ def record(
         raise DuendeError(f"{done.failure}; what came before is in {done.path}")
 
 
-@app.command()
-def transfer(
-    content: Annotated[Path, typer.Argument(help="Sound file to restyle, 1 to 120 s.")],
-    style: Annotated[Path, typer.Argument(help="Sound file to take the style from, 1 to 120 s.")],
-    target: Annotated[Path, typer.Argument(help="Sound file to write: wav, flac, aiff, ogg or mp3; a PNG beside it.")],
-    teacher: Annotated[str, typer.Option(help="cnn: random filters as published; kernel: closed form.")] = "kernel",
-    alpha: Annotated[float, typer.Option(help="Weight of the content.")] = 1e-2,
-    iterations: Annotated[int, typer.Option(help="Iterations at most.")] = 300,
-    optimiser: Annotated[str, typer.Option(help="lbfgs or adam.")] = "lbfgs",
-    start: Annotated[str, typer.Option(help="Where the search starts: noise or content.")] = "noise",
-    inversion: Annotated[str, typer.Option(help="griffin-lim, or input-phase (the content's own).")] = "griffin-lim",
-    filters: Annotated[int, typer.Option(help="Random filters; scales the kernel alike.")] = 4096,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
-) -> None:
-    """Offline style transfer between two sound files: a random network as published, or its closed form."""
-    from .export.teachers.teacher import Step
-    from .export.teachers.transfer import TransferConfig, transfer_file
+app.command()(transfer)
+app.command()(teachers)
 
-    config = TransferConfig(
-        teacher=_choice("--teacher", teacher, ("cnn", "kernel")),
-        alpha=alpha,
-        iterations=iterations,
-        optimiser=_choice("--optimiser", optimiser, ("lbfgs", "adam")),
-        start=_choice("--start", start, ("noise", "content")),
-        inversion=_choice("--inversion", inversion, ("griffin-lim", "input-phase")),
-        filters=filters,
-        seed=seed,
-    )
-    with progress() as bar:
-        task = bar.add_task("listening", total=iterations)
 
-        def tell(step: Step) -> None:
-            text = ", ".join(f"{name} {error:.1f}" for name, error in step.errors.items())
-            bar.update(task, completed=step.iteration, description=text)
-
-        done = transfer_file(content, style, target, config, tell)
-    notices(done.notices)
-    last, made = done.transferred.history[-1], done.transferred
-    out.print(
-        f"{done.sound}: {last.iteration} iterations, {made.evaluations} evaluations, {made.solve_seconds:.1f} s; "
-        f"content error {last.errors['content']:.1f}, style error {last.errors['style']:.1f}",
-        soft_wrap=True,
-    )
-    out.print(f"wrote {done.picture}", soft_wrap=True)
+app.command()(offline.listen)
+app.command()(offline.distance)
+app.command()(offline.whence)
 
 
 @app.command()

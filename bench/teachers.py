@@ -8,7 +8,7 @@ import argparse
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,21 +21,21 @@ from duende.export.measures import Judge
 from duende.export.pluck import demo_phrase
 from duende.export.sounds import load_sound
 from duende.export.teachers.cnn import fresh_errors
+from duende.export.teachers.gram import CNN, KERNEL, PUBLISHED, TARGET_ALPHA, GramSettings, GramTeacher
 from duende.export.teachers.solve import Solution
 from duende.export.teachers.spectra import Analysis, log_magnitudes, stft
-from duende.export.teachers.targets import ALPHA, teacher_targets
-from duende.export.teachers.teacher import Step
-from duende.export.teachers.transfer import TransferConfig, solve
+from duende.export.teachers.targets import teacher_targets
+from duende.export.teachers.teacher import Job, Step
 
 Float32 = npt.NDArray[np.float32]
 
 RATE = 48000
 FRESH_SEEDS = (881, 882, 883)
 RUNS = {
-    "cnn: 4096 filters, from noise (as published)": TransferConfig(teacher="cnn"),
-    "kernel, from noise (default)": TransferConfig(),
-    "kernel, from the content": TransferConfig(start="content"),
-    "kernel, from the content, 60 iterations (targets)": TransferConfig(start="content", iterations=60),
+    "cnn: 4096 filters, from noise (as published)": (CNN, PUBLISHED),
+    "kernel, from noise (default)": (KERNEL, PUBLISHED),
+    "kernel, from the content": (KERNEL, replace(PUBLISHED, start="content")),
+    "kernel, from the content, 60 iterations (targets)": (KERNEL, replace(PUBLISHED, start="content", iterations=60)),
 }
 FASTER = 5.0
 ALPHAS = (0.01, 0.03, 0.05, 0.1, 0.3)
@@ -67,7 +67,7 @@ def bowed(seconds: float = 8.0) -> Float32:
     return np.asarray(out * (0.5 / np.abs(out).max()), dtype=np.float32)
 
 
-def searched(content: Float32, style: Float32, config: TransferConfig) -> Row:
+def searched(content: Float32, style: Float32, teacher: GramTeacher, settings: GramSettings) -> Row:
     """Run one search between log spectrograms and judge its end."""
 
     def told(step: Step) -> None:
@@ -78,9 +78,10 @@ def searched(content: Float32, style: Float32, config: TransferConfig) -> Row:
             )
 
     started = time.perf_counter()
-    found: Solution = solve(content, style, config, told)
+    job = Job(content, (), report=told)
+    found: Solution = teacher.solve(content, [style], [1.0], settings, job)
     seconds = time.perf_counter() - started
-    fresh = judged(found.spectrogram, content, style, config.alpha)
+    fresh = judged(found.spectrogram, content, style, settings.alpha)
     return Row(
         found.evaluations, seconds, (found.history[-1].errors["content"], found.history[-1].errors["style"]), fresh
     )
@@ -96,11 +97,11 @@ def search_table(content: Float32, style: Float32) -> list[str]:
     """The comparison, as Markdown."""
     analysis = Analysis()
     seen, wanted = (log_magnitudes(stft(audio, analysis), analysis) for audio in (content, style))
-    untouched = judged(seen, seen, wanted, TransferConfig().alpha)
+    untouched = judged(seen, seen, wanted, PUBLISHED.alpha)
     lines = [
         f"Content {len(content) / analysis.sample_rate:.1f} s ({len(seen)} frames), style "
         f"{len(style) / analysis.sample_rate:.1f} s ({len(wanted)} frames); 22 050 Hz, 2048 samples every 512,",
-        f"alpha {TransferConfig().alpha:g}, L-BFGS, at most {TransferConfig().iterations} iterations. Errors on fresh "
+        f"alpha {PUBLISHED.alpha:g}, L-BFGS, at most {PUBLISHED.iterations} iterations. Errors on fresh "
         f"filters are means over {len(FRESH_SEEDS)} banks",
         "of 4096 filters that no search has used; own errors are those that the search itself lowered.",
         "",
@@ -109,9 +110,9 @@ def search_table(content: Float32, style: Float32) -> list[str]:
         f"| content itself |  |  |  |  |  | 0 | {untouched[1]:.1f} |",
     ]
     rows = {}
-    for title, config in RUNS.items():
+    for title, (teacher, settings) in RUNS.items():
         print(title, flush=True)
-        rows[title] = row = searched(seen, wanted, config)
+        rows[title] = row = searched(seen, wanted, teacher, settings)
         lines.append(
             f"| {title} | {row.evaluations} | {row.seconds:.1f} | {row.seconds / row.evaluations:.4f} | "
             f"{row.own[0]:.1f} | {row.own[1]:.1f} | {row.fresh[0]:.1f} | {row.fresh[1]:.1f} |"
@@ -137,7 +138,7 @@ def target_tables(content: Float32, style: Float32) -> list[str]:
     rows = {"matched EQ": judge.measure(judge.matched_eq)}
     for alpha in ALPHAS:
         (made,) = teacher_targets([content], style, RATE, workers=1, alpha=alpha)
-        rows[f"{alpha:g}{' (default)' if alpha == ALPHA else ''}"] = judge.measure(made)
+        rows[f"{alpha:g}{' (default)' if alpha == TARGET_ALPHA else ''}"] = judge.measure(made)
     lines = [
         f"{PIECES} targets of {PIECE_S:g} s at {RATE} Hz (kernel, 60 iterations, {WORKERS} workers): {seconds:.1f} s, "
         f"{seconds / PIECES:.2f} s each, the start of the",

@@ -156,7 +156,7 @@ def forge(
     styles: bool = False,
     content: PathLike | None = None,
     mode: Literal["timbre", "texture"] = "timbre",
-    teacher: Literal["none", "kernel", "cnn"] | None = None,
+    teacher: str | None = None,
     minutes: float | None = None,
     steps: int | None = None,
     device: str = "cpu",
@@ -177,7 +177,7 @@ def forge(
         styles: each recording is a style of its own, and one model morphs between up to 8; else they are pooled.
         content: folder with recordings of your own guitar to train on; None: the built-in plucked strings.
         mode: "timbre" keeps your pitches; "texture" is for rain, crowds, drones.
-        teacher: an offline system to learn from, too; None: what suits the mode.
+        teacher: an offline system to learn from, too (`duende teachers`), or "none"; None: what suits the mode.
         minutes: be ready after so many; None: 3, or 8 for several styles.
         steps: train so many instead, however long it takes.
         device: "cpu" or "cuda".

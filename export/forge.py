@@ -2,7 +2,6 @@
 
 import functools
 import math
-import os
 import re
 import tempfile
 import time
@@ -28,6 +27,7 @@ from .checkpoint import Checkpoint
 from .corpus import UNALTERED, content_pieces, load_folder
 from .distill import DistillConfig, Distiller, Progress
 from .evaluate import evaluate
+from .footprint import memory_free
 from .kept import Measure, kept_share
 from .model_file import model_bytes, provenance, with_quality
 from .pictures import style_picture
@@ -37,14 +37,15 @@ from .report import write_report
 from .sounds import load_sound
 from .style import StyleClip, pooled
 from .takes import is_cut_from
-from .teachers.targets import teacher_targets
+from .teachers.targets import lesson, lesson_seconds, teacher_targets
+from .teachers.transfer import duration
 from .texture.distill import TextureConfig, TextureDistiller
 from .texture.model_file import texture_bytes
 
 Float32 = npt.NDArray[np.float32]
-Teacher = Literal["none", "kernel", "cnn"]
 Mode = Literal["timbre", "texture"]
 
+NO_TEACHER = "none"
 CLIPPED_SHARE = 0.001
 TARGET_PIECES = 24
 MINUTES, FAMILY_MINUTES = 3.0, 8.0
@@ -68,7 +69,8 @@ class ForgeRequest:
 
     styles:  one, or up to eight that the preset morphs between.
     content: folder with the player's recordings to train on; without it the built-in strings are.
-    teacher: whose sound to learn from beside the statistics; None for what suits the mode.
+    teacher: whose sound to learn from beside the statistics, one of `teachers.registry.NAMES` or "none"; None for what
+        suits the mode.
     minutes: end in so many minutes, everything included; steps: train so many, however long it takes. Without either,
         3 minutes for one style and 8 for several.
     precision: float32, float16 or int8; smaller files that answer nearly alike.
@@ -81,7 +83,7 @@ class ForgeRequest:
     name: str
     content: Path | None = None
     mode: Mode = "timbre"
-    teacher: Teacher | None = None
+    teacher: str | None = None
     minutes: float | None = None
     steps: int | None = None
     device: str = "cpu"
@@ -157,7 +159,7 @@ def forge(
     }
     measured = {style.name: _measure(style.audio, judges, played[style.name]) for style in styles}
     notices += _unbeaten(measured)
-    if draft.teacher != "none":
+    if draft.teacher != NO_TEACHER:
         say("asking the teacher to play the same")
         measure: Measure = "pitch-bound" if request.mode == "texture" else "pitch-blind"
         for style in styles:
@@ -184,7 +186,7 @@ class _Draft:
     data: bytes
     amount: float
     history: list[dict[str, float]]
-    teacher: Teacher
+    teacher: str
     complete: bool
 
 
@@ -208,7 +210,7 @@ def _make_timbre(
             _content(request, recordings, config.pieces), config, request.device, _plain(request, recordings)
         )
     distiller.config = config
-    teacher = request.teacher or "none"
+    teacher = request.teacher or NO_TEACHER
     targets = _targets(teacher, distiller.audio[:TARGET_PIECES], styles, config, say)
     checkpoint = _checkpoint(request)
     if not request.resume:
@@ -268,10 +270,10 @@ def _too_short(done: int, wanted: int, complete: bool) -> list[str]:
 
 
 def _origin(
-    request: ForgeRequest, styles: Sequence[StyleClip], teacher: Teacher, losses: dict[str, float], steps: int
+    request: ForgeRequest, styles: Sequence[StyleClip], teacher: str, losses: dict[str, float], steps: int
 ) -> Provenance:
     """Where a model came from."""
-    beside = "none (statistics of the clip)" if teacher == "none" else f"{teacher}, beside statistics of the clip"
+    beside = "none (statistics of the clip)" if teacher == NO_TEACHER else f"{teacher}, beside statistics of the clip"
     content = "the player's recordings" if request.content else "built-in plucked strings"
     return provenance(_clips(request, styles), beside, content, losses, steps, request.seed, request.licence)
 
@@ -320,11 +322,13 @@ def check_request(request: ForgeRequest, library: Library, force: bool) -> None:
         raise DuendeError(
             f"device {request.device!r} is not to be had here: use cpu, or cuda with a CUDA build of torch"
         )
+    if request.teacher not in (None, NO_TEACHER):
+        lesson(request.teacher, request.config.sample_rate)
     if request.precision not in PRECISIONS:
         raise DuendeError(f"--precision {request.precision!r}: choose one of {', '.join(PRECISIONS)}")
     if request.minutes is not None and not 0.2 <= request.minutes <= 600.0:
         raise DuendeError(f"--minutes {request.minutes:g} is out of range: 0.2 to 600")
-    needed, free = _memory_needed(request.config), _memory_free()
+    needed, free = _memory_needed(request.config), memory_free()
     if free < needed:
         raise DuendeError(
             f"about {needed / 2**30:.1f} GiB of memory are needed and {free / 2**30:.1f} are free: close other programs"
@@ -366,16 +370,18 @@ def _plain(request: ForgeRequest, recordings: Sequence[Float32]) -> list[Float32
 
 
 def _targets(
-    teacher: Teacher,
+    teacher: str,
     pieces: Sequence[Float32],
     styles: Sequence[StyleClip],
     config: DistillConfig | TextureConfig,
     say: Callable[[str], None],
 ) -> list[list[Float32]] | None:
     """A teacher's sound of pieces of the content in each style, kept on disk for the next time; None without one."""
-    if teacher == "none":
+    if teacher == NO_TEACHER:
         return None
     cache, rate = home() / "cache" / "teachers", config.sample_rate
+    needed = sum(lesson_seconds(lesson(teacher, rate), pieces, style.audio) for style in styles)
+    say(f"the teacher plays {len(pieces)} pieces: about {duration(needed)}")
 
     def report(name: str, done: int, total: int) -> None:
         say(f"the teacher plays {name}: {done} of {total}")
@@ -460,20 +466,6 @@ def _memory_needed(config: DistillConfig) -> int:
     seconds = config.pieces * config.seconds + config.plain_pieces * config.plain_seconds
     frames = seconds * config.sample_rate / config.sizes.hop
     return int(frames * len(config.excitations) * 8 * config.sizes.bins + 1.5 * 2**30)
-
-
-def _memory_free() -> float:
-    """Bytes of memory that can still be had, infinite where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(1024.0 * float(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError):
-        pages = getattr(os, "sysconf_names", {})
-        return (
-            float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-            if "SC_AVPHYS_PAGES" in pages
-            else math.inf
-        )
 
 
 def _quality(measured: Mapping[str, Mapping[str, tuple[measures.Measures, measures.Measures]]]) -> dict[str, float]:

@@ -24,7 +24,7 @@ def kept_share(
     outputs: Sequence[Float32],
     clip: Float32,
     sample_rate: int,
-    teacher: Literal["kernel", "cnn"],
+    teacher: str,
     measure: Measure,
 ) -> float:
     """(error of the take - error of the output) / (error of the take - error of the teacher's sound), mean over takes.

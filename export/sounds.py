@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 import soxr
 
 from .. import DuendeError
+from .sound_file import read_samples
 
 Float32 = npt.NDArray[np.float32]
 
@@ -28,12 +28,21 @@ def load_sound(
     use: what it is for, as errors name it. samples: read no more than so many at sample_rate.
     DuendeError for a missing or unreadable file, under 1 s or over longest_s, silence, and samples that are no numbers.
     """
-    if not path.is_file():
-        raise DuendeError(f"{path}: no such file")
-    try:
-        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise DuendeError(f"{path}: not a readable sound file ({str(error).strip().rstrip('.')})") from error
+    audio, rate = _checked(path, sample_rate, use, longest_s, samples)
+    return _at(audio.mean(axis=1), rate, sample_rate)[:samples]
+
+
+def load_channels(
+    path: Path, sample_rate: int, *, use: str = "a style", longest_s: float = LONGEST_S, samples: int | None = None
+) -> Float32:
+    """As `load_sound`, with the file's own channels: float32 [samples, channels]."""
+    audio, rate = _checked(path, sample_rate, use, longest_s, samples)
+    return _at(audio, rate, sample_rate)[:samples]
+
+
+def _checked(path: Path, sample_rate: int, use: str, longest_s: float, samples: int | None) -> tuple[Float32, int]:
+    """A file's samples [samples, channels] and rate."""
+    audio, rate = read_samples(path, None if samples is not None else longest_s)
     if samples is not None:
         audio = audio[: -(-samples * rate // sample_rate)]
     if not np.isfinite(audio).all():
@@ -41,10 +50,13 @@ def load_sound(
     seconds = len(audio) / rate
     if not SHORTEST_S <= seconds <= longest_s:
         raise DuendeError(f"{path}: {seconds:.2f} s long; {use} needs {SHORTEST_S:g} to {longest_s:g} s of sound")
-    mono = audio.mean(axis=1)
-    level = level_dbfs(mono)
+    level = level_dbfs(audio.mean(axis=1))
     if level < QUIETEST_DBFS:
         raise DuendeError(f"{path}: silent ({level:.0f} dBFS); {use} needs sound above {QUIETEST_DBFS:g} dBFS")
-    if rate != sample_rate:
-        mono = soxr.resample(mono, rate, sample_rate)
-    return np.ascontiguousarray(mono[:samples], dtype=np.float32)
+    return audio, int(rate)
+
+
+def _at(audio: Float32, rate: int, sample_rate: int) -> Float32:
+    """Resampled along the first axis."""
+    made = audio if rate == sample_rate else soxr.resample(audio, rate, sample_rate)
+    return np.ascontiguousarray(made, dtype=np.float32)

@@ -196,7 +196,7 @@ def test_what_cannot_work_is_said_before_any_work(tmp_path: Path, change: dict[s
 
 
 def test_too_little_memory_is_said_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("duende.export.forge._memory_free", lambda: 0.5 * 2**30)
+    monkeypatch.setattr("duende.export.forge.memory_free", lambda: 0.5 * 2**30)
     with pytest.raises(DuendeError, match=r"1\.\d GiB of memory are needed and 0\.5 are free"):
         forge(request_for(tmp_path), Library(tmp_path / "presets", tmp_path / "none"))
 

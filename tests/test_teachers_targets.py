@@ -11,8 +11,11 @@ import pytest
 
 from duende import DuendeError
 from duende.export.teachers import targets
-from duende.export.teachers.targets import analysis_at, teacher_targets
+from duende.export.teachers.gram import KERNEL
+from duende.export.teachers.targets import lesson, lesson_seconds, teacher_targets
+from duende.export.teachers.teacher import Job
 from signals import RATE_HZ, noise, snr_db, tone
+from systems import RATE, PlainSystem, registered
 
 Float32 = npt.NDArray[np.float32]
 
@@ -144,7 +147,7 @@ def test_bad_sounds_are_refused_in_one_line(rng: np.random.Generator, clip: Floa
     broken[3] = np.nan
     for pieces, style, message in (
         ([good, broken], clip, "piece 1: holds samples that are not numbers"),
-        ([good[:100]], clip, "piece 0: 100 samples are too few; it needs 11265"),
+        ([good[:100]], clip, "piece 0: 100 samples are too few; it needs 11266"),
         ([good], clip[:100], "the clip: 100 samples are too few"),
         ([good], 0.0 * clip, "the clip: silent"),
     ):
@@ -156,10 +159,42 @@ def test_bad_sounds_are_refused_in_one_line(rng: np.random.Generator, clip: Floa
 
 
 def test_windows_have_one_span_at_every_rate() -> None:
-    assert analysis_at(22050).n_fft == 2048
+    assert KERNEL.for_targets(22050).n_fft == 2048
     for rate in (44100, 48000, 88200, 96000, 192000):
-        assert 0.065 < analysis_at(rate).n_fft / rate < 0.13
-        assert analysis_at(rate).hop == analysis_at(rate).n_fft // 4
+        settings = KERNEL.for_targets(rate)
+        assert settings.sample_rate == rate
+        assert 0.065 < settings.n_fft / rate < 0.13
+        assert settings.hop == settings.n_fft // 4
+
+
+@pytest.mark.parametrize("delay", [0, 20])
+def test_a_system_at_another_rate_stays_aligned_to_the_sample(
+    rng: np.random.Generator, clip: Float32, monkeypatch: pytest.MonkeyPatch, delay: int
+) -> None:
+    def later(job: Job) -> Float32:
+        return np.roll(job.content, delay)
+
+    system = PlainSystem(later)
+    dull = noise(rng, RATE_HZ, level_dbfs=-20.0)
+    spectrum = np.fft.rfft(dull)
+    spectrum[RATE * len(dull) // RATE_HZ * 4 // 10 :] = 0.0
+    dull = np.fft.irfft(spectrum, len(dull)).astype(np.float32)
+    with registered(system, monkeypatch):
+        (made,) = teacher_targets([dull], clip, RATE_HZ, "plain", workers=1)
+        assert lesson_seconds(lesson("plain", RATE_HZ), [dull], clip, 1) == pytest.approx(1.4, abs=0.1)
+    job = system.jobs[0]
+    assert rms(job.content) == pytest.approx(0.1, rel=0.1)
+    assert rms(job.styles[0].audio) < 0.1  # what lies above half its rate does not reach it
+    moved = np.roll(dull, delay * RATE_HZ // RATE)
+    middle = slice(1000, -1000)
+    assert snr_db(moved[middle], made[middle]) > 40.0
+
+
+def test_settings_that_a_teacher_does_not_have_are_refused(clip: Float32) -> None:
+    with pytest.raises(DuendeError, match="teacher kernel has no setting loudness"):
+        teacher_targets([clip], clip, RATE_HZ, loudness=1.0)
+    with pytest.raises(DuendeError, match="teacher 'nobody': choose one of cnn, kernel, sms"):
+        teacher_targets([clip], clip, RATE_HZ, "nobody")
 
 
 def test_workers_need_no_training_library() -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -44,7 +45,7 @@ class Saved:
         if found is None:
             return None
         arrays, notes = found
-        history = _steps(arrays.pop("history"), notes.pop("errors"))
+        history = steps_of(arrays.pop("history"), notes.pop("errors"))
         return State(arrays, history, {key: value for key, value in notes.items() if key != "work"})
 
     def write(
@@ -53,12 +54,7 @@ class Saved:
         """Replace the file, atomically. notes: plain JSON values (of floats, not-a-number is lost: use arrays)."""
         if self._file is None:
             return
-        names = list(history[0].errors) if history else []
-        rows = [
-            [step.iteration, step.iterations, step.seconds, step.correlation, *(step.errors[name] for name in names)]
-            for step in history
-        ]
-        table = np.asarray(rows, dtype=np.float64).reshape(len(rows), 4 + len(names))
+        names, table = table_of(history)
         self._file.write({**arrays, "history": table}, {**(notes or {}), "errors": names, "work": self._work})
 
     def remove(self) -> None:
@@ -84,12 +80,29 @@ def job_key(name: str, job: Job, settings: Any) -> str:
     return digest.hexdigest()
 
 
-def _steps(table: npt.NDArray[np.float64], names: Sequence[str]) -> list[Step]:
+def error_names(history: Sequence[Step]) -> list[str]:
+    """All that any step has, in the order in which they came."""
+    return list(dict.fromkeys(name for step in history for name in step.errors))
+
+
+def table_of(history: Sequence[Step]) -> tuple[list[str], npt.NDArray[np.float64]]:
+    """The errors' names, and a row per step that `steps_of` reads; not-a-number where a step has no such error."""
+    names = error_names(history)
+    rows = [
+        [step.iteration, step.iterations, step.seconds, step.correlation]
+        + [step.errors.get(name, math.nan) for name in names]
+        for step in history
+    ]
+    return names, np.asarray(rows, dtype=np.float64).reshape(len(rows), 4 + len(names))
+
+
+def steps_of(table: npt.NDArray[np.float64], names: Sequence[str]) -> list[Step]:
+    """The steps of `table_of`."""
     return [
         Step(
             iteration=int(row[0]),
             iterations=int(row[1]),
-            errors=dict(zip(names, map(float, row[4:]), strict=True)),
+            errors={name: float(one) for name, one in zip(names, row[4:], strict=True) if not math.isnan(one)},
             seconds=float(row[2]),
             correlation=float(row[3]),
         )

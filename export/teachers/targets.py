@@ -1,8 +1,8 @@
 """What a teacher makes of training content: targets for a student, in parallel and kept on disk.
 
-The analysis runs at the content's own rate with windows of the published span (4096 samples every 1024 at 48 kHz:
-85 ms, eleven frames 235 ms), so the treble above the published 11 kHz is stylised like everything else. Magnitudes
-get the content's own phase, which keeps every attack where it was played.
+A system that teaches at the content's own rate (`Teacher.for_targets`: the random network with windows of the published
+span, so that the treble above the published 11 kHz is stylised, too, and the content's own phase, which keeps every
+attack where it was played) does so; every other works at its own rate in its repaired form, aligned to the sample.
 """
 
 import hashlib
@@ -14,70 +14,103 @@ import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import soxr
 from threadpoolctl import threadpool_limits
 
 from ... import DuendeError
 from ...presets.format import write_atomically
 from ..sounds import QUIETEST_DBFS
-from .spectra import Analysis, log_magnitudes, stft
-from .transfer import PUBLISHED_FRAMES, Teacher, TransferConfig, check_sound, solve, sound_of
+from .registry import settings_of
+from .registry import teacher as system_of
+from .settings import plain
+from .teacher import Job, StyleSound
+from .transfer import check_sound, with_iterations
 
 Float32 = npt.NDArray[np.float32]
 
-ALPHA = 5e-2
-SPAN_S = 2048 / 22050
 RMS = 0.1
 LONGEST_CLIP_S = 30.0
+MARGIN_S = 0.2
 _QUIETEST = 10.0 ** (QUIETEST_DBFS / 20.0)
-_VERSION = 1  # of everything here that decides a target: raise it with every change of the sound
+_VERSION = 2  # of everything here that decides a target: raise it with every change of the sound
+
+
+class Lesson(NamedTuple):
+    """Who teaches, with what settings and seed, at what rate of the pieces (Hz)."""
+
+    teacher: str
+    settings: Any
+    sample_rate: int
+    seed: int
+
+    @property
+    def margin(self) -> int:
+        """Samples mirrored at both ends of a piece: what lies at the edge of a sound is made with less context."""
+        shortest = system_of(self.teacher).shortest(self.settings) * self.sample_rate / self.settings.sample_rate
+        return int(max(round(MARGIN_S * self.sample_rate), round(1.1 * shortest)))
+
+
+def lesson(teacher: str, sample_rate: int, seed: int = 1, iterations: int | None = None, **changes: Any) -> Lesson:
+    """The settings with which a system teaches. changes: fields of them. DuendeError for unknown systems and fields."""
+    system = system_of(teacher)
+    chosen = getattr(system, "for_targets", None)
+    settings: Any = settings_of(system, "repaired") if chosen is None else chosen(sample_rate)
+    if iterations is not None:
+        settings = with_iterations(settings, iterations, f"teacher {teacher}")
+    unknown = set(changes) - {field.name for field in fields(settings)}
+    if unknown:
+        raise DuendeError(f"teacher {teacher} has no setting {', '.join(sorted(unknown))}")
+    return Lesson(teacher, replace(settings, **changes), sample_rate, seed)
+
+
+def lesson_seconds(config: Lesson, pieces: Sequence[Float32], clip: Float32, workers: int = 2) -> float:
+    """About how long `teacher_targets` will take for pieces that it has not made before."""
+    ratio = config.settings.sample_rate / config.sample_rate
+    style = round(min(len(clip), LONGEST_CLIP_S * config.sample_rate) * ratio)
+    system = system_of(config.teacher)
+    costs = [
+        system.cost(round((len(piece) + 2 * config.margin) * ratio), style, config.settings).seconds for piece in pieces
+    ]
+    return sum(costs) / max(1, min(workers, len(costs)))
 
 
 def teacher_targets(
     pieces: Sequence[Float32],
     clip: Float32,
     sample_rate: int,
-    teacher: Teacher = "kernel",
+    teacher: str = "kernel",
     *,
     cache: Path | None = None,
-    alpha: float = ALPHA,
-    iterations: int = 60,
-    filters: int = 4096,
+    iterations: int | None = None,
     seed: int = 1,
     workers: int = 2,
     report: Callable[[int, int], None] | None = None,
+    **changes: Any,
 ) -> list[Float32]:
     """The teacher's sound of every piece: float32, as long as the piece, aligned to the sample, at the piece's RMS.
 
     pieces, clip: mono float32 [samples] at sample_rate; both are brought to RMS 0.1 first, so levels do not matter.
         A piece under -70 dBFS stays as silent as it is. Of a clip the first 30 s count.
-    alpha:   weight of the content as in `TransferConfig` for 430 frames; the balance is the same at every length.
+    teacher: any of `registry.NAMES`. iterations, changes: other settings than those it teaches with.
     cache:   folder of finished targets by content hash; a damaged file is made again.
     workers: processes (spawned, one thread each; a script that calls this needs `if __name__ == "__main__"`); the
         targets do not depend on their number. 1 works in this process.
     report:  told (done, in all) after every piece.
 
-    Raises DuendeError for a clip or piece that is too short (0.25 s) or holds samples that are no numbers, a silent
-    clip, and workers that died.
+    Raises DuendeError for a clip or piece that is too short or holds samples that are no numbers, a silent clip, and
+    workers that died.
     """
-    config = TransferConfig(
-        teacher=teacher,
-        analysis=analysis_at(sample_rate),
-        alpha=alpha,
-        iterations=iterations,
-        filters=filters,
-        start="content",
-        inversion="input-phase",
-        seed=seed,
-    )
+    config = lesson(teacher, sample_rate, seed, iterations, **changes)
     if workers < 1:
         raise DuendeError(f"workers {workers} is out of range: 1 or more")
     clip = _plain(clip)[: round(LONGEST_CLIP_S * sample_rate)]
-    shortest = _margin(config) + 1
+    shortest = config.margin + 1
     check_sound(clip, "the clip", shortest)
     content = [_plain(piece) for piece in pieces]
     for index, piece in enumerate(content):
@@ -107,16 +140,10 @@ def teacher_targets(
     return [audio for audio in found if audio is not None]
 
 
-def analysis_at(sample_rate: int) -> Analysis:
-    """Windows of about the published 93 ms at any rate: the nearest power of two, a quarter of it as hop."""
-    n_fft = 2 ** round(np.log2(SPAN_S * sample_rate))
-    return Analysis(sample_rate, n_fft, n_fft // 4)
-
-
 def _in_processes(
     jobs: Sequence[tuple[int, Float32]],
     clip: Float32,
-    config: TransferConfig,
+    config: Lesson,
     workers: int,
     finished: Callable[[int, Float32], None],
 ) -> None:
@@ -133,25 +160,26 @@ def _in_processes(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _target(piece: Float32, clip: Float32, config: TransferConfig) -> Float32:
+def _target(piece: Float32, clip: Float32, config: Lesson) -> Float32:
     """One target, on one thread."""
     level = _rms(piece)
     if level < _QUIETEST:
         return piece.copy()
     with threadpool_limits(1):
-        analysis, margin = config.analysis, _margin(config)
-        spectrum = stft(np.pad(piece, margin, mode="reflect") * np.float32(RMS / level), analysis)
-        content = log_magnitudes(spectrum, analysis)
-        style = log_magnitudes(stft(clip * np.float32(RMS / _rms(clip)), analysis), analysis)
-        balanced = replace(config, alpha=config.alpha * PUBLISHED_FRAMES / len(content))
-        audio = sound_of(solve(content, style, balanced).spectrogram, spectrum, len(piece) + 2 * margin, balanced)
-    audio = audio[margin : margin + len(piece)]
+        margin, rate, own = config.margin, config.sample_rate, config.settings.sample_rate
+        content = np.pad(piece, margin, mode="reflect") * np.float32(RMS / level)
+        style = clip * np.float32(RMS / _rms(clip))
+        job = Job(_at(content, rate, own), (StyleSound(_at(style, rate, own)),), config.seed)
+        made = _at(system_of(config.teacher).make(job, config.settings).audio, own, rate)
+    audio = np.zeros(len(piece), dtype=np.float32)
+    inner = made[margin : margin + len(piece)]
+    audio[: len(inner)] = inner
     return np.asarray(audio * np.float32(level / max(_rms(audio), 1e-9)), dtype=np.float32)
 
 
-def _margin(config: TransferConfig) -> int:
-    """Samples mirrored at both ends of a piece: the outermost frames lie in fewer patches and come out too loud."""
-    return config.taps * config.analysis.hop
+def _at(audio: Float32, rate: int, wanted: int) -> Float32:
+    """Resampled, without delay."""
+    return audio if rate == wanted else np.asarray(soxr.resample(audio, rate, wanted), dtype=np.float32)
 
 
 def _rms(audio: Float32) -> float:
@@ -162,9 +190,10 @@ def _plain(audio: Float32) -> Float32:
     return np.ascontiguousarray(audio, dtype=np.float32)
 
 
-def _key(piece: Float32, clip: Float32, config: TransferConfig) -> str:
+def _key(piece: Float32, clip: Float32, config: Lesson) -> str:
     """Hash of everything that decides a target."""
-    settings = json.dumps({"version": _VERSION, "clip": len(clip), **asdict(config)}, sort_keys=True)
+    decided = {**config._asdict(), "settings": plain(config.settings), "version": _VERSION, "clip": len(clip)}
+    settings = json.dumps(decided, sort_keys=True)
     digest = hashlib.sha256(settings.encode())
     digest.update(clip.tobytes())
     digest.update(piece.tobytes())

@@ -1,234 +1,231 @@
-"""Offline style transfer in one call: content and style in, a new sound out, by either form of the teacher."""
+"""Offline style transfer in one call, by any system: what surrounds it, from the content's channels to the result's.
 
-import io
+A system knows one channel of a length that fits into memory. Here a content is cut and joined (`chunks`), its sides
+follow its middle (`stereo`), styles are weighted, pooled, brought to its tempo and key (`align`), what it will cost is
+said before it starts, and what was done is kept, so that a stopped transfer goes on where it was.
+"""
+
+import dataclasses
+import hashlib
+import importlib
+import json
+import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
-from threadpoolctl import threadpool_limits
 
 from ... import DuendeError
-from ...presets.format import write_atomically
-from ..sounds import QUIETEST_DBFS, level_dbfs, load_sound
-from .cnn import FILTERS, TAPS, CnnObjective, FilterBank
-from .inversion import griffin_lim, load_librosa, with_phase_of
-from .kernel import KernelObjective, span
-from .picture import load_matplotlib, transfer_picture
-from .solve import Optimiser, Solution, minimise
-from .spectra import Analysis, log_magnitudes, magnitudes, stft
-from .teacher import Step
+from ..checkpoint import Checkpoint
+from ..footprint import PeakMemory, memory_free
+from ..sounds import QUIETEST_DBFS, level_dbfs
+from .align import to_key, to_tempo
+from .chunks import SHORTEST_S, Span, join, plan
+from .registry import parse_choice, settings_of, teacher
+from .resume import error_names, job_key, steps_of, table_of
+from .settings import plain, with_texts, with_values
+from .stereo import follow, merge, split
+from .teacher import Cost, Job, Made, Step, StyleSound, Teacher
 
 Float32 = npt.NDArray[np.float32]
-Complex64 = npt.NDArray[np.complex64]
+Stereo = Literal["mono", "linked", "mid-side"]
 
-Teacher = Literal["kernel", "cnn"]
-Start = Literal["noise", "content"]
-Inversion = Literal["griffin-lim", "input-phase"]
+MOST_STYLES = 16
+FREE_SHARE = 0.7
+"""Of the free memory a transfer may take so much before its content is cut."""
 
-PUBLISHED_FRAMES = 430
-LONGEST_S = 120.0
-START_DEVIATION = 1e-3
-SMALL = 1_000_000
-_FORMATS = {
-    ".wav": ("WAV", "PCM_24"),
-    ".flac": ("FLAC", "PCM_24"),
-    ".aif": ("AIFF", "PCM_24"),
-    ".aiff": ("AIFF", "PCM_24"),
-    ".ogg": ("OGG", "VORBIS"),
-    ".mp3": ("MP3", "MPEG_LAYER_III"),
-}
+SIDE_DB = -60.0
+"""Level of a side, against the middle, under which it is left out."""
+
+_WAY_OUT = "run it again without --resume"
 
 
 @dataclass(frozen=True)
-class TransferConfig:
-    """How to transfer. The defaults are those of Ulyanov and Lebedev (2016), but for the teacher.
+class Choice:
+    """A system, the name of its form, and the form's settings with what was changed in them."""
 
-    teacher: cnn, their random filters, or kernel, the same with infinitely many in closed form.
-    alpha: weight of the content error, a sum over frames and filters; the style error is that of means over frames.
-    start: of the search; noise as published, or the content (the kernel ends within 2 % of the same error from both).
-    frames: use only so many first frames of both sounds (published: 430); without it all.
-    learning_rate: of adam alone. rounds: of Griffin-Lim. seed: of filters, noise and Griffin-Lim's phases.
+    system: Teacher
+    form: str
+    settings: Any
+
+    @property
+    def title(self) -> str:
+        return f"{self.system.name}:{self.form}"
+
+    @property
+    def sample_rate(self) -> int:
+        return int(self.settings.sample_rate)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What surrounds a system.
+
+    stereo:     of a content with two sides: mono (mixed), linked (the middle is restyled, the sides keep their
+                proportions to it; no more work), mid-side (both are restyled, twice the work).
+    tempo, key: bring the styles there first. trim: content and styles to the shortest of them. pool: the styles are
+                one, end to end.
+    chunk_s:    cut a content that is longer, into chunks of at most so long; None: only for the memory's sake.
+    max_memory: GiB that may be taken; None: 70 % of what is free.
+    checkpoint: a file for the state; resume: go on with what it holds.
     """
 
-    teacher: Teacher = "kernel"
-    analysis: Analysis = field(default_factory=Analysis)
-    filters: int = FILTERS
-    taps: int = TAPS
-    alpha: float = 1e-2
-    optimiser: Optimiser = "lbfgs"
-    iterations: int = 300
-    learning_rate: float = 0.05
-    start: Start = "noise"
-    inversion: Inversion = "griffin-lim"
-    rounds: int = 500
-    frames: int | None = None
+    stereo: Stereo = "mono"
+    tempo: bool = False
+    key: bool = False
+    trim: bool = False
+    pool: bool = False
+    chunk_s: float | None = None
+    max_memory: float | None = None
     seed: int = 1
+    device: str = "cpu"
+    checkpoint: Path | None = None
+    resume: bool = False
 
     def __post_init__(self) -> None:
-        for name, value, choices in (
-            ("teacher", self.teacher, ("kernel", "cnn")),
-            ("optimiser", self.optimiser, ("lbfgs", "adam")),
-            ("start", self.start, ("noise", "content")),
-            ("inversion", self.inversion, ("griffin-lim", "input-phase")),
-        ):
-            if value not in choices:
-                raise DuendeError(f"{name} {value!r}: choose {' or '.join(choices)}")
-        for name, number, low, high in (
-            ("alpha", self.alpha, 0.0, 1e6),
-            ("iterations", self.iterations, 1, 100_000),
-            ("filters", self.filters, 1, 65_536),
-            ("taps", self.taps, 1, 101),
-            ("rounds", self.rounds, 1, 100_000),
-            ("learning_rate", self.learning_rate, 1e-6, 10.0),
-            ("frames", self.taps if self.frames is None else self.frames, self.taps, 1_000_000),
+        if self.stereo not in ("mono", "linked", "mid-side"):
+            raise DuendeError(f"stereo {self.stereo!r}: choose mono, linked or mid-side")
+        for name, value, low, high in (
+            ("chunk", self.chunk_s, SHORTEST_S, 3600.0),
+            ("max-memory", self.max_memory, 0.01, 1e5),
             ("seed", self.seed, 0, 2**32 - 1),
         ):
-            if not low <= number <= high:
-                raise DuendeError(f"{name} {number:g} is out of range: {low:g} to {high:g}")
+            if value is not None and not low <= value <= high:
+                raise DuendeError(f"{name} {value:g} is out of range: {low:g} to {high:g}")
+        if self.resume and self.checkpoint is None:
+            raise DuendeError("--resume needs --checkpoint FILE: say which")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A step of one part of the work; parts: chunks times sides."""
+
+    step: Step
+    part: int
+    parts: int
 
 
 @dataclass(frozen=True)
 class Transferred:
     """A result and its origin.
 
-    audio:      float32 [samples] at sample_rate, as long as the content that was used.
-    content, style, result: log magnitudes, float32 [frames, bins] in nepers; the result as it was found, so that it
-                may dip below 0 (played as silence).
-    history:    errors before the first and after every iteration.
-    evaluations, solve_seconds: of the search; seconds: of everything.
+    audio:    float32 [samples] or [samples, 2] at sample_rate, as long as the content that was used.
+    content:  mono [samples], what was used of it. styles: what the system was given.
+    history:  errors before the first and after every iteration; of several parts their sums, a part that has ended
+              counting with its last. Correlation: the mean.
+    forecast: what was said before. seconds, memory: what it took, memory in bytes on top of what was taken before.
     """
 
     audio: Float32
     sample_rate: int
     content: Float32
-    style: Float32
-    result: Float32
+    styles: tuple[StyleSound, ...]
     history: list[Step]
-    evaluations: int
-    solve_seconds: float
+    parts: int
+    forecast: Cost
     seconds: float
+    memory: int
+    notices: list[str] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class TransferredFile:
-    """What `transfer_file` wrote, and what the user should know about it."""
+def choose(
+    text: str,
+    sets: Sequence[str] = (),
+    *,
+    form: str | None = None,
+    iterations: int | None = None,
+    speech: bool = False,
+) -> Choice:
+    """A system from NAME or NAME:FORM, and settings from NAME=VALUE texts. DuendeError for what does not exist."""
+    name, named = parse_choice(text)
+    system = teacher(name)
+    chosen = form or named
+    settings: Any = settings_of(system, chosen)
+    owner = f"teacher {name}"
+    if speech:
+        if not any(entry.name == "speech" for entry in dataclasses.fields(settings)):
+            raise DuendeError(f"{owner} does not tell speech from other sounds: leave --speech away, or take sms")
+        settings = with_values(settings, {"speech": "true"}, owner)
+    if iterations is not None:
+        settings = with_iterations(settings, iterations, owner)
+    return Choice(system, chosen, with_texts(settings, sets, owner))
 
-    transferred: Transferred
-    sound: Path
-    picture: Path
-    notices: list[str]
+
+def with_iterations(settings: Any, iterations: int, owner: str) -> Any:
+    """Settings of so many iterations, whatever the system calls them (steps, epochs)."""
+    names = [entry.name for entry in dataclasses.fields(settings)]
+    for name in ("iterations", "steps", "epochs"):
+        if name in names:
+            return with_values(settings, {name: str(iterations)}, owner)
+    raise DuendeError(f"{owner} does not iterate: leave --iterations away")
 
 
 def transfer(
     content: Float32,
-    style: Float32,
-    config: TransferConfig | None = None,
-    report: Callable[[Step], None] | None = None,
+    styles: Sequence[StyleSound],
+    choice: Choice,
+    options: Options | None = None,
+    report: Callable[[Progress], None] | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Transferred:
-    """Give content the style of another sound; both mono [samples] at config.analysis.sample_rate, of any lengths.
+    """Give content the style of other sounds.
 
-    Raises DuendeError for silence, samples that are not numbers, and fewer frames than a filter spans.
+    content: float32 [samples] or [samples, channels], styles: mono, all at choice.sample_rate, of any lengths.
+    report:  told every step. note: told each notice at once, the forecast of time and memory among them.
+    Raises DuendeError for sounds that are silent, too short or not numbers, where memory does not suffice, and what
+    the system itself refuses.
     """
-    config = config or TransferConfig()
-    analysis, started = config.analysis, time.perf_counter()
-    if config.inversion == "griffin-lim":
-        load_librosa()
-    content, style = (_used(audio, name, config) for name, audio in (("content", content), ("style", style)))
-    spectrum = stft(content, analysis)
-    seen, wanted = log_magnitudes(spectrum, analysis), log_magnitudes(stft(style, analysis), analysis)
-    found = solve(seen, wanted, config, report)
-    audio = sound_of(found.spectrogram, spectrum, len(content), config)
+    options, started = options or Options(), time.perf_counter()
+    notices: list[str] = []
+
+    def tell(text: str) -> None:
+        notices.append(text)
+        if note is not None:
+            note(text)
+
+    check_device(options.device)
+    _check_checkpoint(options)
+    with PeakMemory() as memory:
+        sides = _sides(content, options, tell)
+        sides, given = _prepared(sides, styles, choice, options, tell)
+        _check(sides[0], given, choice)
+        length = _chunk_length(len(sides[0]), given, choice, options)
+        spans = plan(len(sides[0]), length, choice.sample_rate)
+        if len(sides) == 2 and options.stereo == "mid-side" and not _side_counts(*sides):
+            tell(f"the sides are under {SIDE_DB:g} dB of the middle: left out")
+            sides = [sides[0], np.zeros_like(sides[0])]
+        worked = sides if options.stereo == "mid-side" else sides[:1]
+        work = [(line, span) for line in worked for span in spans if _sounds(line, span)]
+        forecast = _forecast([span.length for _, span in work], given, choice)
+        tell(_forecast_line(forecast, len(spans), choice, options.device))
+        made = _made_parts(work, given, choice, options, report)
+        lines = _joined(worked, spans, work, made, choice.sample_rate)
+    audio = lines[0]
+    if len(sides) == 2:
+        if options.stereo == "linked":
+            audio = merge(lines[0], follow(sides[0], sides[1], lines[0], choice.sample_rate))
+        else:
+            audio = merge(*lines)
+    for text in dict.fromkeys(text for one in made for text in one.notices):
+        tell(text)
     return Transferred(
         audio=audio,
-        sample_rate=analysis.sample_rate,
-        content=seen,
-        style=wanted,
-        result=found.spectrogram,
-        history=found.history,
-        evaluations=found.evaluations,
-        solve_seconds=found.seconds,
+        sample_rate=choice.sample_rate,
+        content=sides[0],
+        styles=tuple(given),
+        history=summed([one.history for one in made]),
+        parts=len(work),
+        forecast=forecast,
         seconds=time.perf_counter() - started,
+        memory=max(memory.grown, 0),
+        notices=notices,
+        details=made[0].details if len(made) == 1 else {"parts": [one.details for one in made]},
     )
-
-
-def solve(
-    content: Float32, style: Float32, config: TransferConfig, report: Callable[[Step], None] | None = None
-) -> Solution:
-    """The spectrogram [frames, bins] that a teacher finds for those of content and style."""
-    generator = np.random.default_rng([config.seed, 0x57A7])
-    if config.teacher == "cnn":
-        bank = FilterBank(content.shape[1], config.filters, config.taps, config.seed)
-        start = content if config.start == "content" else _noise(content.shape, generator)
-        objective = CnnObjective(content, style, bank, config.alpha)
-        return minimise(objective, start, config.optimiser, config.iterations, config.learning_rate, report)
-    bins, basis = content.shape[1], None
-    if config.optimiser == "lbfgs" and len(content) + len(style) < bins:
-        # L-BFGS takes the same way in any orthonormal coordinates. Adam does not.
-        basis = span(content, style)
-        content, style = content @ basis, style @ basis
-    kernel = KernelObjective(content, style, config.alpha, config.filters, config.taps, bins)
-    start = content if config.start == "content" else _noise(content.shape, generator)
-    # Products of a few hundred frames are too small to share out: threads that wait for each other cost more.
-    with threadpool_limits(1 if len(content) * (len(content) + len(style)) < SMALL else None):
-        found = minimise(kernel, start, config.optimiser, config.iterations, config.learning_rate, report)
-    if basis is None:
-        return found
-    return Solution(found.spectrogram @ basis.T, found.history, found.evaluations, found.seconds)
-
-
-def sound_of(log: Float32, spectrum: Complex64, length: int, config: TransferConfig) -> Float32:
-    """Audio [length] of log magnitudes found for a content spectrum, both [frames, bins]."""
-    magnitude = magnitudes(log, config.analysis)
-    if config.inversion == "input-phase":
-        return with_phase_of(spectrum, magnitude, config.analysis, length)
-    return griffin_lim(magnitude, config.analysis, length, config.rounds, config.seed)
-
-
-def transfer_file(
-    content: Path,
-    style: Path,
-    target: Path,
-    config: TransferConfig | None = None,
-    report: Callable[[Step], None] | None = None,
-) -> TransferredFile:
-    """`transfer` between sound files of any format, rate and number of channels that libsndfile reads.
-
-    Writes target (wav, flac, aiff, ogg or mp3, mono, at the teacher's rate) and a picture of the same name ending in
-    .png (errors over the iterations; spectrograms of content, style and result). Neither is ever half written.
-    Raises DuendeError, before the work begins where that is possible.
-    """
-    config = config or TransferConfig()
-    container, subtype = _checked_target(target)
-    load_matplotlib()
-    rate = config.analysis.sample_rate
-    longest = _longest_samples(config)
-    played, wanted = (
-        load_sound(path, rate, use="a transfer", longest_s=LONGEST_S, samples=longest) for path in (content, style)
-    )
-    done = transfer(played, wanted, config, report)
-    notices, audio, peak = [], done.audio, float(np.abs(done.audio).max())
-    if peak > 1.0:
-        audio = audio * np.float32(0.99 / peak)
-        notices.append(f"{target.name}: made {20.0 * np.log10(peak / 0.99):.1f} dB quieter, or it would clip")
-    pictured = transfer_picture(
-        [(content.name, played), (style.name, wanted), (f"{target.name}: {config.teacher}", done.audio)],
-        done.history,
-        rate,
-    )
-    file = io.BytesIO()
-    try:
-        soundfile.write(file, audio, rate, subtype, format=container)
-    except (soundfile.LibsndfileError, ValueError) as error:
-        raise DuendeError(f"cannot write {target}: {error}") from error
-    write_atomically(target, file.getvalue())
-    picture = target.with_suffix(".png")
-    write_atomically(picture, pictured)
-    return TransferredFile(done, target, picture, notices)
 
 
 def check_sound(audio: Float32, name: str, shortest: int, quietest_dbfs: float = QUIETEST_DBFS) -> None:
@@ -244,28 +241,279 @@ def check_sound(audio: Float32, name: str, shortest: int, quietest_dbfs: float =
         raise DuendeError(f"{name}: silent ({level:.0f} dBFS); it needs sound above {quietest_dbfs:g} dBFS")
 
 
-def _used(audio: Float32, name: str, config: TransferConfig) -> Float32:
-    """What of a sound is used, checked."""
-    check_sound(audio, name, (config.taps - 1) * config.analysis.hop + 1)
-    return audio[: _longest_samples(config)]
+def check_device(device: str) -> None:
+    """DuendeError for a device of torch that is not to be had here; cpu asks for no torch."""
+    if device == "cpu":
+        return
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError as error:
+        raise DuendeError(f"device {device!r} needs torch: pip install 'duende[train]'") from error
+    try:
+        torch.zeros(1, device=torch.device(device))
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise DuendeError(
+            f"device {device!r} is not to be had here: use cpu, or cuda with a CUDA build of torch"
+        ) from (error)
 
 
-def _longest_samples(config: TransferConfig) -> int | None:
-    """So many samples have config.frames centred frames."""
-    return None if config.frames is None else max(1, (config.frames - 1) * config.analysis.hop)
+def summed(histories: Sequence[Sequence[Step]]) -> list[Step]:
+    """One history of several parts that ran one after the other."""
+    histories = [history for history in histories if history]
+    if len(histories) <= 1:
+        return list(histories[0]) if histories else []
+    longest = max(len(history) for history in histories)
+    taken = []
+    for place in range(longest):
+        steps = [history[min(place, len(history) - 1)] for history in histories]
+        related = [step.correlation for step in steps if math.isfinite(step.correlation)]
+        taken.append(
+            Step(
+                iteration=max(step.iteration for step in steps),
+                iterations=max(step.iterations for step in steps),
+                errors={name: sum(step.errors.get(name, 0.0) for step in steps) for name in error_names(steps)},
+                seconds=sum(step.seconds for step in steps),
+                correlation=sum(related) / len(related) if related else math.nan,
+            )
+        )
+    return taken
 
 
-def _noise(shape: tuple[int, ...], generator: np.random.Generator) -> Float32:
-    return generator.standard_normal(shape, dtype=np.float32) * np.float32(START_DEVIATION)
+class Amount(NamedTuple):
+    """Bytes in words."""
+
+    bytes: float
+
+    def __str__(self) -> str:
+        return f"{self.bytes / 1e9:.1f} GB" if self.bytes >= 1e9 else f"{max(1.0, self.bytes / 1e6):.0f} MB"
 
 
-def _checked_target(target: Path) -> tuple[str, str]:
-    """libsndfile's format and subtype for a path that can be written."""
-    suffix = target.suffix.lower()
-    if suffix not in _FORMATS:
-        raise DuendeError(f"{target}: cannot write {suffix or 'a file without an ending'}: use {', '.join(_FORMATS)}")
-    if target.is_dir():
-        raise DuendeError(f"{target} is a folder: name a file")
-    if not target.parent.is_dir():
-        raise DuendeError(f"{target.parent}: no such folder to write to")
-    return _FORMATS[suffix]
+def duration(seconds: float) -> str:
+    """Seconds in words."""
+    if seconds < 90.0:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60.0:.0f} minutes" if seconds < 5400.0 else f"{seconds / 3600.0:.1f} hours"
+
+
+def _sides(content: Float32, options: Options, tell: Callable[[str], None]) -> list[Float32]:
+    """[mono], or [mid, side]."""
+    if content.ndim == 1:
+        return [np.ascontiguousarray(content, dtype=np.float32)]
+    channels = content.shape[1]
+    if options.stereo != "mono" and channels == 2:
+        return list(split(content))
+    if options.stereo != "mono":
+        tell(f"the content has {channels} channel{'s' if channels > 1 else ''}, not two: made in mono")
+    return [np.ascontiguousarray(content.mean(axis=1), dtype=np.float32)]
+
+
+def _prepared(
+    sides: list[Float32],
+    styles: Sequence[StyleSound],
+    choice: Choice,
+    options: Options,
+    tell: Callable[[str], None],
+) -> tuple[list[Float32], list[StyleSound]]:
+    """Sides and styles after tempo, key, trimming and pooling; weights of sum 1."""
+    if not 1 <= len(styles) <= MOST_STYLES:
+        raise DuendeError(f"{len(styles)} styles: give 1 to {MOST_STYLES}")
+    total = sum(style.weight for style in styles)
+    if not all(style.weight >= 0.0 for style in styles) or not 0.0 < total < math.inf:
+        raise DuendeError("weights of styles: give numbers of 0 and more, not all 0")
+    rate, given = choice.sample_rate, []
+    for style in styles:
+        if style.weight == 0.0:
+            continue
+        check_sound(style.audio, style.name, 1)
+        audio = np.ascontiguousarray(style.audio, dtype=np.float32)
+        for wanted, align in ((options.tempo, to_tempo), (options.key, to_key)):
+            if wanted:
+                aligned = align(audio, sides[0], rate)
+                audio = aligned.audio
+                tell(f"{style.name}, {aligned.said}")
+        given.append(StyleSound(audio, style.weight / total, style.name))
+    if options.pool and len(given) > 1:
+        name = " + ".join(style.name for style in given)
+        given = [StyleSound(np.concatenate([style.audio for style in given]), 1.0, name)]
+    if options.trim:
+        shortest = min(len(sides[0]), *(len(style.audio) for style in given))
+        tell(f"content and style trimmed to {shortest / rate:.2f} s")
+        sides = [side[:shortest] for side in sides]
+        given = [dataclasses.replace(style, audio=style.audio[:shortest]) for style in given]
+    return sides, given
+
+
+def _check(content: Float32, styles: Sequence[StyleSound], choice: Choice) -> None:
+    shortest = choice.system.shortest(choice.settings)
+    for name, audio in (("content", content), *((style.name, style.audio) for style in styles)):
+        check_sound(audio, name, shortest)
+
+
+def _side_counts(mid: Float32, side: Float32) -> bool:
+    return level_dbfs(side) > max(level_dbfs(mid) + SIDE_DB, QUIETEST_DBFS)
+
+
+def _sounds(line: Float32, span: Span) -> bool:
+    return level_dbfs(line[span.start : span.stop]) >= QUIETEST_DBFS
+
+
+def _chunk_length(samples: int, styles: Sequence[StyleSound], choice: Choice, options: Options) -> int:
+    """Samples of a chunk: what was asked for, or less where memory does not suffice for it."""
+    rate = choice.sample_rate
+    length = samples if options.chunk_s is None else min(samples, round(options.chunk_s * rate))
+    allowed = FREE_SHARE * memory_free() if options.max_memory is None else options.max_memory * 2.0**30
+    style_samples = sum(len(style.audio) for style in styles)
+
+    def needed(count: int) -> float:
+        return choice.system.cost(count, style_samples, choice.settings).memory
+
+    if needed(length) <= allowed:
+        return length
+    shortest = min(length, max(round(SHORTEST_S * rate), choice.system.shortest(choice.settings)))
+    if needed(shortest) > allowed:
+        raise DuendeError(
+            f"about {Amount(needed(shortest))} of memory are needed even for {shortest / rate:.1f} s at a time, "
+            f"{Amount(allowed)} are allowed: shorten the style, or raise --max-memory"
+        )
+    low, high = shortest, length
+    while high - low > rate // 10:
+        middle = (low + high) // 2
+        low, high = (middle, high) if needed(middle) <= allowed else (low, middle)
+    return low
+
+
+def _forecast(lengths: Sequence[int], styles: Sequence[StyleSound], choice: Choice) -> Cost:
+    """Of all parts, one after the other."""
+    style_samples = sum(len(style.audio) for style in styles)
+    costs = [choice.system.cost(length, style_samples, choice.settings) for length in lengths]
+    return Cost(sum(cost.seconds for cost in costs), max((cost.memory for cost in costs), default=0))
+
+
+def _forecast_line(forecast: Cost, chunks: int, choice: Choice, device: str) -> str:
+    cut = f", in {chunks} chunks" if chunks > 1 else ""
+    where = "" if device == "cpu" else f" (on the CPU; {device} should need less)"
+    return f"{choice.title}: about {duration(forecast.seconds)} and {Amount(forecast.memory)}{cut}{where}"
+
+
+def _check_checkpoint(options: Options) -> None:
+    """Nothing that is there already is written over."""
+    path = options.checkpoint
+    if path is None:
+        return
+    if not path.parent.is_dir():
+        raise DuendeError(f"{path.parent}: no such folder to write to")
+    if path.exists() and not options.resume:
+        raise DuendeError(f"{path} exists: go on with it by --resume, or delete it")
+
+
+def _made_parts(
+    work: Sequence[tuple[Float32, Span]],
+    styles: Sequence[StyleSound],
+    choice: Choice,
+    options: Options,
+    report: Callable[[Progress], None] | None,
+) -> list[Made]:
+    """What the system makes of every part."""
+    store = _Store(work, styles, choice, options) if len(work) > 1 and options.checkpoint is not None else None
+    made = []
+    for number, (line, span) in enumerate(work):
+        found = None if store is None else store.finished.get(number)
+        if found is None:
+            job = Job(
+                content=np.ascontiguousarray(line[span.start : span.stop]),
+                styles=tuple(styles),
+                seed=options.seed,
+                device=options.device,
+                checkpoint=options.checkpoint if store is None else store.inner,
+                report=_reporter(report, number, len(work)),
+            )
+            found = choice.system.make(job, choice.settings)
+            _check_made(found, job, choice)
+            if store is not None:
+                store.add(number, found)
+        made.append(found)
+    if store is not None:
+        store.remove()
+    return made
+
+
+def _reporter(report: Callable[[Progress], None] | None, number: int, parts: int) -> Callable[[Step], None]:
+    def tell(step: Step) -> None:
+        if report is not None:
+            report(Progress(step, number + 1, parts))
+
+    return tell
+
+
+def _check_made(made: Made, job: Job, choice: Choice) -> None:
+    if made.audio.shape != job.content.shape:
+        raise ValueError(f"{choice.title} made {made.audio.shape} of {job.content.shape}")
+    if not np.isfinite(made.audio).all():
+        raise DuendeError(f"{choice.title}: the search ran away; a lower learning rate or weight may hold it")
+
+
+class _Store:
+    """The finished parts of a transfer in options.checkpoint, the one under way in a file beside it."""
+
+    def __init__(
+        self, work: Sequence[tuple[Float32, Span]], styles: Sequence[StyleSound], choice: Choice, options: Options
+    ) -> None:
+        assert options.checkpoint is not None
+        self._file = Checkpoint(options.checkpoint, _WAY_OUT)
+        self.inner = options.checkpoint.with_name(f"{options.checkpoint.name}.part")
+        parts = np.concatenate([line[span.start : span.stop] for line, span in work])
+        job = Job(parts, tuple(styles), options.seed, options.device)
+        key = job_key(choice.system.name, job, choice.settings)
+        spans = json.dumps([asdict(span) for _, span in work])
+        self._work = hashlib.sha256(f"{key} {spans}".encode()).hexdigest()
+        self.finished: dict[int, Made] = {}
+        if not options.resume:
+            self.inner.unlink(missing_ok=True)
+            return
+        kept = self._file.read(self._work)
+        if kept is not None:
+            arrays, notes = kept
+            for row in notes["parts"]:
+                number = int(row["number"])
+                history = steps_of(arrays[f"history{number}"], row["errors"])
+                self.finished[number] = Made(arrays[f"audio{number}"], history, row["notices"], row["details"])
+
+    def add(self, number: int, made: Made) -> None:
+        self.finished[number] = made
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        rows = []
+        for place, one in self.finished.items():
+            arrays[f"audio{place}"] = one.audio
+            names, arrays[f"history{place}"] = table_of(one.history)
+            details = json.loads(json.dumps(one.details, default=str))
+            rows.append({"number": place, "errors": names, "notices": one.notices, "details": details})
+        self._file.write(arrays, {"work": self._work, "parts": rows})
+
+    def remove(self) -> None:
+        self._file.remove()
+        self.inner.unlink(missing_ok=True)
+
+
+def _joined(
+    worked: Sequence[Float32],
+    spans: Sequence[Span],
+    work: Sequence[tuple[Float32, Span]],
+    made: Sequence[Made],
+    sample_rate: int,
+) -> list[Float32]:
+    """Every side from its parts; a part that is silent was not worked on and stays so."""
+    found = {(id(line), span.start): one.audio for (line, span), one in zip(work, made, strict=True)}
+    return [
+        join(
+            [found.get((id(line), span.start), np.zeros(span.length, dtype=np.float32)) for span in spans],
+            spans,
+            line,
+            sample_rate,
+        )
+        for line in worked
+    ]
+
+
+def described(choice: Choice) -> dict[str, Any]:
+    """A choice as plain values: teacher, form, and all settings."""
+    return {"teacher": choice.system.name, "form": choice.form, "settings": plain(choice.settings)}

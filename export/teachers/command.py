@@ -1,0 +1,250 @@
+"""`duende transfer` and `duende teachers`: the command line of the offline systems, loaded when it is used."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ... import DuendeError
+
+if TYPE_CHECKING:
+    from .files import StyleFile
+    from .gallery import Gallery
+    from .transfer import Choice, Options
+    from .transfer import Progress as Told
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+DEFAULT = "kernel"
+SHOWN = ("style_ratio", "envelope_ratio", "mfcc_distance", "chroma", "multi_pitch", "onset_f1", "loudness")
+
+
+def transfer(
+    content: Annotated[Path, typer.Argument(help="Sound file to restyle, 1 s to an hour.")],
+    style: Annotated[Path, typer.Argument(help="Sound file to take the style from, 1 to 300 s.")],
+    target: Annotated[
+        Path,
+        typer.Argument(help="Sound to write: wav, flac, aiff, ogg or mp3; a .png and a .json beside it. Or .html."),
+    ],
+    teacher: Annotated[
+        str, typer.Option(help="cnn, kernel, sms, vgg19, autoencoder, vae or hybrid; NAME:FORM names a form, too.")
+    ] = DEFAULT,
+    form: Annotated[
+        str | None, typer.Option(help="faithful (as published), repaired, and what `duende teachers NAME` lists.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting as NAME=VALUE; repeatable; `duende teachers NAME`.")
+    ] = None,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Iterations, steps or epochs at most.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="As --set alpha=: weight of the content.")] = None,
+    optimiser: Annotated[str | None, typer.Option(help="As --set optimiser=: lbfgs or adam.")] = None,
+    start: Annotated[str | None, typer.Option(help="As --set start=: noise or content.")] = None,
+    inversion: Annotated[str | None, typer.Option(help="As --set inversion=: griffin-lim, input-phase, ...")] = None,
+    filters: Annotated[int | None, typer.Option(help="As --set filters=: how many random filters.")] = None,
+    more: Annotated[list[Path] | None, typer.Option("--style", help="One more style; repeatable.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Weights of the styles, as 2,1; without them all alike.")] = None,
+    pool: Annotated[bool, typer.Option("--pool", help="The styles are one: end to end.")] = False,
+    stereo: Annotated[
+        str, typer.Option(help="mono; linked: the sides follow the middle; mid-side: both are restyled.")
+    ] = "mono",
+    tempo: Annotated[bool, typer.Option("--tempo", help="Stretch the style to the content's tempo.")] = False,
+    key: Annotated[bool, typer.Option("--key", help="Shift the style to the content's key.")] = False,
+    trim: Annotated[bool, typer.Option("--trim", help="Content and style to the length of the shortest.")] = False,
+    speech: Annotated[bool, typer.Option("--speech", help="The content speaks or sings (teachers that can tell).")] = (
+        False
+    ),
+    chunk: Annotated[float | None, typer.Option(help="Work on so many seconds at a time; joined seamlessly.")] = None,
+    max_memory: Annotated[
+        float | None, typer.Option(help="GiB to take; longer contents are cut. Without it 70 % of what is free.")
+    ] = None,
+    rate: Annotated[int | None, typer.Option(help="Sample rate to write in Hz; without it the teacher's own.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, or a device of torch: cuda, cuda:1.")] = "cpu",
+    checkpoint: Annotated[Path | None, typer.Option(help="Keep the state in this file while working.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what the checkpoint holds.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 1,
+    licence: Annotated[str, typer.Option(help="Licence of the result, for its metadata.")] = "",
+    measure: Annotated[bool, typer.Option("--measure/--no-measure", help="Measure the result.")] = True,
+    compare: Annotated[
+        str | None, typer.Option(help="Several teachers, as cnn,sms:repaired: TARGET is one page (.html) of all.")
+    ] = None,
+    sweep: Annotated[
+        list[str] | None, typer.Option(help="A setting's values, as alpha=0.01,0.1; repeatable: TARGET is a page.")
+    ] = None,
+) -> None:
+    """Offline style transfer by the systems of the literature; says before it starts what it will cost."""
+    from .files import FORMATS
+    from .transfer import Options, choose
+
+    short = {"alpha": alpha, "optimiser": optimiser, "start": start, "inversion": inversion, "filters": filters}
+    sets = [f"{name}={value}" for name, value in short.items() if value is not None] + (settings or [])
+    options = Options(
+        stereo=_stereo(stereo),
+        tempo=tempo,
+        key=key,
+        trim=trim,
+        pool=pool,
+        chunk_s=chunk,
+        max_memory=max_memory,
+        seed=seed,
+        device=device,
+        checkpoint=checkpoint,
+        resume=resume,
+    )
+    styles = _styles([style, *(more or [])], weights)
+    if compare is None and not sweep:
+        if target.suffix.lower() == ".html":
+            raise DuendeError(f"{target}: a page is written by --compare or --sweep; sounds: {', '.join(FORMATS)}")
+        choice = choose(teacher, sets, form=form, iterations=iterations, speech=speech)
+        _one(content, styles, target, choice, options, rate=rate, licence=licence, measure=measure)
+        return
+    from .gallery import compared, gallery, swept
+
+    chosen = functools.partial(choose, sets=sets, form=form, iterations=iterations, speech=speech)
+    rows = compared(compare, chosen) if compare is not None else [("", chosen(teacher))]
+    rows = swept(rows, sweep or [])
+    with _bar("starting") as (bar, tell):
+        page = gallery(content, styles, target, rows, options, report=tell, note=_note, begin=bar)
+    _shown(page)
+
+
+def teachers(
+    name: Annotated[str | None, typer.Argument(help="Whose settings to list; without it all are named.")] = None,
+    form: Annotated[str, typer.Option(help="Of which form.")] = "faithful",
+) -> None:
+    """List the offline systems and their forms, or the settings of one of them."""
+    from .registry import NAMES, settings_of, teacher
+    from .settings import plain
+
+    if name is not None:
+        system = teacher(name)
+        table = Table("setting", "value", title=f"{name}:{form}", title_justify="left", box=None)
+        for key, value in plain(settings_of(system, form)).items():
+            table.add_row(key, "none" if value is None else _text(value))
+        out.print(table)
+        return
+    table = Table("teacher", "form", "what", box=None)
+    for each in NAMES:
+        try:
+            system = teacher(each)
+        except DuendeError as error:
+            table.add_row(each, "", str(error))
+            continue
+        for number, shape in enumerate(system.forms):
+            table.add_row(each if number == 0 else "", shape, system.about.get(shape, ""))
+    (out if out.is_terminal else Console(highlight=False, width=1000)).print(table)
+
+
+def _one(
+    content: Path,
+    styles: "list[StyleFile]",
+    target: Path,
+    choice: "Choice",
+    options: "Options",
+    *,
+    rate: int | None,
+    licence: str,
+    measure: bool,
+) -> None:
+    """A transfer between files, and what came out."""
+    from .files import transfer_file
+
+    with _bar("listening") as (_, tell):
+        done = transfer_file(
+            content,
+            styles,
+            target,
+            choice,
+            options,
+            rate=rate,
+            licence=licence,
+            measure=measure,
+            report=tell,
+            note=_note,
+        )
+    made = done.transferred
+    line = f"{done.sound}: {choice.title}, {made.seconds:.1f} s"
+    if made.history:
+        last = made.history[-1]
+        errors = ", ".join(f"{name} {error:.4g}" for name, error in last.errors.items())
+        line += f"; {last.iteration} iterations; {errors}"
+    out.print(line, markup=False, soft_wrap=True)
+    if "result" in done.measures:
+        _measures_table(done.measures)
+    out.print(f"wrote {done.picture} and {done.record}", markup=False, soft_wrap=True)
+
+
+def _measures_table(rows: dict[str, dict[str, float | None]]) -> None:
+    """The measures that tell most, beside those of the untouched content and a matched equaliser."""
+    names = [name for name in ("untouched input", "matched EQ", "result") if name in rows]
+    table = Table("measure", *names, box=None)
+    for measure in SHOWN:
+        cells = [rows[name].get(measure) for name in names]
+        table.add_row(measure.replace("_", " "), *("-" if cell is None else f"{cell:.3g}" for cell in cells))
+    out.print(table)
+
+
+def _shown(page: "Gallery") -> None:
+    for title, refusal in page.refused.items():
+        err.print(f"note: {title}: {refusal}", markup=False, soft_wrap=True)
+    out.print(f"wrote {page.path}: {page.made} sounds, {page.seconds:.0f} s", markup=False, soft_wrap=True)
+
+
+def _styles(paths: list[Path], weights: str | None) -> "list[StyleFile]":
+    from .files import StyleFile
+
+    if weights is None:
+        return [StyleFile(path) for path in paths]
+    try:
+        numbers = [float(part) for part in weights.split(",")]
+    except ValueError:
+        raise DuendeError(f"--weights {weights!r}: write numbers separated by commas, as 2,1") from None
+    if len(numbers) != len(paths):
+        raise DuendeError(f"--weights {weights!r}: {len(numbers)} for {len(paths)} styles; STYLE is the first")
+    return [StyleFile(path, weight) for path, weight in zip(paths, numbers, strict=True)]
+
+
+def _stereo(text: str) -> Any:
+    """As it is: the options check it."""
+    return text
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _note(text: str) -> None:
+    err.print(f"note: {text}", markup=False, soft_wrap=True)
+
+
+class _bar:  # noqa: N801  # used as a function
+    """A progress bar on a terminal: (says what begins, takes a transfer's progress)."""
+
+    def __init__(self, description: str) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+        self._task = self._progress.add_task(description, total=None)
+        self._begun = ""
+
+    def __enter__(self) -> "tuple[Callable[[str], None], Callable[[Told], None]]":
+        self._progress.start()
+        return self._begin, self._tell
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def _begin(self, text: str) -> None:
+        self._begun = f"{text}: "
+        self._progress.update(self._task, description=text, completed=0, total=None)
+
+    def _tell(self, told: "Told") -> None:
+        step = told.step
+        part = f"{told.part} of {told.parts}: " if told.parts > 1 else ""
+        errors = ", ".join(f"{name} {error:.4g}" for name, error in step.errors.items())
+        text = f"{self._begun}{part}{errors}"
+        self._progress.update(self._task, completed=step.iteration, total=max(1, step.iterations), description=text)

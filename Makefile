@@ -55,8 +55,10 @@ lint: $(VENV)/stamp-dev
 docs: $(VENV)/stamp-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
+# Two at a time what does not mind; alone what plays, or waits for processes that others would hold up.
 test: lint docs
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not live and not alone'
+	$(BIN)/python -m pytest -m 'live or alone'
 
 bench: $(VENV)/stamp-dev
 	@for f in bench/*.py; do [ -e "$$f" ] || continue; echo "== $$f"; $(BIN)/python "$$f" || exit 1; done

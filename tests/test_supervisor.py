@@ -20,7 +20,10 @@ from duende.engine.preset import build_rig
 from duende.engine.slots import processor_for
 from models import dry_model
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals that stop and kill")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(os.name != "posix", reason="signals that stop and kill"),
+]
 
 PATIENCE_S = 30.0
 AMOUNT = [row.name for row in GLOBALS].index("amount")

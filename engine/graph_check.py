@@ -1,5 +1,7 @@
 """What every model file goes through before anything in it is run: its size, its graph, its tensors, its session."""
 
+import math
+import stat
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,17 +16,32 @@ from .spec import METADATA_KEY, OPSET
 Float32 = npt.NDArray[np.float32]
 
 MAX_BYTES = 64 * 2**20
+MAX_STEPS = 65536
+"""Frames or samples of a golden pair."""
+MAX_VALUES = 2**26
+"""Numbers that all nodes together may give while a golden pair is answered: 256 MiB."""
+MAX_WORK = 2**32
+"""Multiplications that it may take: about a second."""
+SMALL_CONSTANT = 256
+"""Constants up to so many numbers may be bounds and shapes of others."""
 
 
 def read_bytes(path: Path) -> bytes:
     """A file of at most MAX_BYTES; DuendeError where it is larger or cannot be read."""
     try:
         size = path.stat().st_size
+        if stat.S_ISFIFO(mode := path.stat().st_mode) or stat.S_ISCHR(mode):
+            # It would be waited for, or never end.
+            raise DuendeError(f"cannot read the model {path}: not a plain file")
         if size > MAX_BYTES:
             raise DuendeError(f"{path.name}: {size / 2**20:.0f} MiB, models may have {MAX_BYTES / 2**20:.0f} MiB")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise DuendeError(f"cannot read the model {path}: {error.strerror or error}") from error
+    if len(data) > MAX_BYTES:
+        raise DuendeError(f"{path.name}: it grew while it was read: models may have {MAX_BYTES / 2**20:.0f} MiB")
+    return data
 
 
 def parse(data: bytes, name: str) -> tuple[onnx.ModelProto, str]:
@@ -79,6 +96,85 @@ def check_tensors(
         dims = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
         if tensor.elem_type != onnx.TensorProto.FLOAT or dims != list(shape):
             raise DuendeError(f"{name}: {label} {key!r} has shape {dims}, the spec wants {list(shape)} of float32")
+
+
+def check_cost(model: onnx.ModelProto, steps: int, name: str) -> None:
+    """Refuse a graph that takes too much memory or time to answer a golden pair of so many frames or samples.
+
+    The file's size is no bound: 30 nodes that each put something beside itself make a billion numbers of one.
+    """
+    if not 1 <= steps <= MAX_STEPS:
+        raise DuendeError(
+            f"{name}: the golden pair does not fit the graph: {steps} frames or samples, allowed are 1 to {MAX_STEPS}"
+        )
+    shapes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    try:
+        inferred = onnx.shape_inference.infer_shapes(_skeleton(model, steps), strict_mode=True, data_prop=True)
+    except Exception as error:
+        raise DuendeError(f"{name}: the shapes of the graph do not fit: {first_line(error)}") from error
+    for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
+        if value.type.tensor_type.HasField("shape"):
+            dims = value.type.tensor_type.shape.dim
+            if all(dim.HasField("dim_value") for dim in dims):
+                shapes[value.name] = [dim.dim_value for dim in dims]
+    for value in model.graph.output:
+        wanted = _at_steps(value, steps)
+        if value.name not in shapes or shapes[value.name] != wanted:
+            found = shapes.get(value.name, "none that can be told")
+            raise DuendeError(f"{name}: output {value.name!r} is said to have shape {wanted}, and has {found}")
+    values = work = 0
+    for node in model.graph.node:
+        for output in filter(None, node.output):
+            if output not in shapes:
+                raise DuendeError(f"{name}: the shape of {output!r} ({node.op_type}) cannot be told")
+        made = sum(math.prod(shapes[output]) for output in filter(None, node.output))
+        values += made
+        work += _work(node, shapes, made)
+        if values > MAX_VALUES or work > MAX_WORK:
+            raise DuendeError(
+                f"{name}: the graph makes {values} numbers by {work} multiplications up to {node.op_type} of "
+                f"{next(iter(node.output), '')!r}: at most {MAX_VALUES} and {MAX_WORK} for its golden pair"
+            )
+
+
+def _skeleton(model: onnx.ModelProto, steps: int) -> onnx.ModelProto:
+    """The graph for one channel and so many steps, without its weights."""
+    plan = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    plan.graph.name = "plan"
+    plan.graph.node.extend(model.graph.node)
+    held = {tensor.name for tensor in model.graph.initializer}
+    plan.graph.input.extend(value for value in model.graph.input if value.name not in held)
+    for value in plan.graph.input:
+        for dim, size in zip(value.type.tensor_type.shape.dim, _at_steps(value, steps), strict=True):
+            dim.dim_value = size
+    for tensor in model.graph.initializer:
+        if math.prod(tensor.dims) <= SMALL_CONSTANT:
+            plan.graph.initializer.append(tensor)
+        else:
+            plan.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    for value in model.graph.output:
+        plan.graph.output.append(onnx.ValueInfoProto(name=value.name, type=value.type))
+        plan.graph.output[-1].type.tensor_type.ClearField("shape")
+    return plan
+
+
+def _at_steps(value: onnx.ValueInfoProto, steps: int) -> list[int]:
+    """A shape for one channel, its first axis, and so many steps wherever else it is dynamic."""
+    dims = value.type.tensor_type.shape.dim
+    return [dim.dim_value if dim.HasField("dim_value") else steps if place else 1 for place, dim in enumerate(dims)]
+
+
+def _work(node: onnx.NodeProto, shapes: Mapping[str, Sequence[int]], made: int) -> int:
+    """About how many multiplications a node takes to make so many numbers."""
+    known = [shapes.get(one, []) for one in node.input]
+    if node.op_type == "Conv" and len(known) > 1:
+        return made * math.prod(known[1][1:])
+    if node.op_type in ("MatMul", "Gemm") and len(known) > 1:
+        # Gemm may turn its factors round: the longer side then is a bound.
+        return made * (max(known[0][-2:], default=1) if node.op_type == "Gemm" else (known[0] or [1])[-1])
+    if node.op_type in ("LSTM", "GRU") and len(known) > 2:
+        return math.prod(known[0][:2]) * (math.prod(known[1]) + math.prod(known[2]))
+    return max([made, *map(math.prod, known)])
 
 
 def check_state(state: str, shape: Sequence[int], name: str) -> None:

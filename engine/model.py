@@ -1,6 +1,7 @@
 """A distilled model: one self-contained .onnx file, opened only after everything about it has been checked."""
 
 import functools
+import math
 import re
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import onnx
 from .. import DuendeError
 from .excitation import NAMES
 from .graph_check import (
+    check_cost,
     check_graph,
     check_state,
     check_tensors,
@@ -57,6 +59,8 @@ LAWS = {"mixer": "mixer@2", "texture": "texture@1"}
 TEXTURE_SIZES = StftSizes(1024, 256, 128)
 SOURCES = ("tone@1", "noise@1")
 STYLE_NAME = re.compile(r"[^\s\x00-\x1f#*,/?\[\]{}]{1,63}")
+MAX_FIELD_FRAMES = 8192
+MAX_MEMORY = 2**24
 RESERVED_STYLES = ("amount", "bypass", "mix", "load", "move", "remove")
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -87,6 +91,7 @@ def load_model(path: str | Path, provider: str = "cpu", threads: int = 1) -> "Mo
     check_graph(graph, ALLOWED_OPS, path.name)
     _check_spec(spec, path.name)
     _check_interface(graph, spec, path.name)
+    check_cost(graph, [*spec.golden.features.shape, 0, 0][1], path.name)
     model = Model(path, spec, data, provider, threads)
     model.check_golden()
     return model
@@ -152,9 +157,13 @@ class Model:
         """
         stream = ModelStream(self._session, self.spec, channels, frame_counts)
         still = np.float32(0.0) if silence is None else silence
-        for frames in frame_counts:
-            self.remember(("warm", channels, frames), functools.partial(stream.warm_up, frames))
-        stream.settle(self.remember(("settled", channels, still.tobytes()), functools.partial(stream.settled, still)))
+        try:
+            for frames in frame_counts:
+                self.remember(("warm", channels, frames), functools.partial(stream.warm_up, frames))
+            key = ("settled", channels, still.tobytes())
+            stream.settle(self.remember(key, functools.partial(stream.settled, still)))
+        except Exception as error:
+            raise DuendeError(f"{self.path.name}: the graph cannot be run: {first_line(error)}") from error
         return stream
 
     def check_golden(self) -> None:
@@ -296,6 +305,10 @@ def _check_spec(spec: ModelSpec, name: str) -> None:
             )
     if spec.sample_rate not in SAMPLE_RATES:
         raise DuendeError(f"{name}: sample_rate {spec.sample_rate:g} Hz, allowed are 44100 and 48000")
+    if not 1 <= spec.receptive_field_frames <= MAX_FIELD_FRAMES:
+        raise DuendeError(
+            f"{name}: receptive_field_frames {spec.receptive_field_frames}: allowed are 1 to {MAX_FIELD_FRAMES}"
+        )
     if spec.latency_samples != sizes.latency_samples:
         raise DuendeError(f"{name}: latency_samples {spec.latency_samples}, its windows give {sizes.latency_samples}")
 
@@ -344,8 +357,12 @@ def _check_interface(model: onnx.ModelProto, spec: ModelSpec, name: str) -> None
     }
     if spec.kind == "mixer":
         outputs["body"] = [spec.body_points]
+    memory = 0
     for state in spec.states:
         check_state(state.name, state.shape, name)
+        memory += math.prod(state.shape)
+        if memory > MAX_MEMORY:
+            raise DuendeError(f"{name}: states of {memory} numbers in all, allowed are {MAX_MEMORY}")
         inputs[state.name] = [None, *state.shape]
         outputs[f"{state.name}_next"] = [None, *state.shape]
     check_tensors("input", model.graph.input, inputs, name)

@@ -157,5 +157,5 @@ def decode_spec(text: str, origin: str) -> ModelSpec:
                 f"make the model again or use a matching version"
             )
         return msgspec.json.decode(text, type=ModelSpec)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise DuendeError(f"{origin}: the metadata {METADATA_KEY!r} is damaged: {error}") from error

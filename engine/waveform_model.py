@@ -14,6 +14,7 @@ import onnx
 from .. import DuendeError
 from .blocked import BlockedPlan, BlockedStream, worth_blocking
 from .graph_check import (
+    check_cost,
     check_graph,
     check_state,
     check_tensors,
@@ -42,7 +43,7 @@ CONV_ATTRIBUTES = frozenset(("dilations", "group", "kernel_shape"))
 RATES = (8000.0, 192000.0)
 MAX_VARIANTS = 16
 MAX_KNOBS = 8
-MAX_STATES = 4096
+MAX_STATES = 1024
 MAX_MEMORY = 2**24
 MAX_FIELD = 2**21
 MAX_TEXTS, MAX_TEXT = 200, 2000
@@ -78,6 +79,7 @@ def open_waveform(path: str | Path, *, trusted: bool = False) -> "WaveformModel"
     _check_convolutions(graph, path.name)
     _check_spec(spec, path.name)
     _check_interface(graph, spec, path.name)
+    check_cost(graph, [*spec.golden.audio.shape, 0][0], path.name)
     model = WaveformModel(path, spec, graph)
     model.check_golden()
     return model

@@ -153,7 +153,7 @@ def decode_waveform_spec(text: str, origin: str) -> WaveformSpec:
         if head.kind != KIND:
             raise DuendeError(f"{origin}: a model of kind {head.kind!r}, not a capture")
         return msgspec.json.decode(text, type=WaveformSpec)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise DuendeError(f"{origin}: the metadata {METADATA_KEY!r} is damaged: {error}") from error
 
 

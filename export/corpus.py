@@ -16,11 +16,11 @@ import numpy.typing as npt
 import scipy.fft
 import scipy.ndimage
 import scipy.signal
-import soundfile
 import soxr
 
 from .. import DuendeError
 from .pluck import INSTRUMENTS, Articulation, Instrument, Note, render_notes, strum
+from .sound_file import read_samples
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -208,8 +208,8 @@ def load_folder(path: str | Path, sample_rate: float = 48000) -> list[Float32]:
         if not file.is_file():
             continue
         try:
-            audio, rate = soundfile.read(file, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError:
+            audio, rate = read_samples(file)
+        except DuendeError:
             continue
         mono = np.asarray(audio.mean(axis=1), dtype=np.float32)
         if mono.size and np.isfinite(mono).all() and np.any(mono):

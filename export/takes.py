@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import scipy.signal
-import soundfile
 import soxr
 
 from .. import DuendeError
+from .sound_file import read_samples
 
 Float32 = npt.NDArray[np.float32]
 
@@ -36,8 +36,8 @@ def load_takes(path: Path, style: Float32, sample_rate: int = 48000) -> tuple[di
     for file in files:
         title = file.name if path.is_file() else file.relative_to(path).as_posix()
         try:
-            audio, rate = soundfile.read(file, dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, OSError):
+            audio, rate = read_samples(file)
+        except DuendeError:
             notices.append(f"{title}: not a readable sound file, left out")
             continue
         mono = np.ascontiguousarray(audio.mean(axis=1), dtype=np.float32)

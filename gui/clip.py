@@ -44,7 +44,8 @@ def take_in(source: Path, target: Path) -> Clip:
             if not (RATES[0] <= rate <= RATES[1] and 1 <= file.channels <= MOST_CHANNELS):
                 raise DuendeError(f"{rate} Hz and {file.channels} channels: that is no recording that can be used")
             with soundfile.SoundFile(target, "w", rate, 1, "FLOAT", format="WAV") as out:
-                for block in file.blocks(BLOCK, dtype="float32", always_2d=True):
+                # Until nothing more comes: what the head says of the length may be wrong.
+                while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
                     mono = block.mean(axis=1)
                     total += len(mono)
                     if total > LONGEST_S * rate:

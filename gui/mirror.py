@@ -102,7 +102,8 @@ def _described(node: Mapping[str, Any]) -> dict[str, Any]:
         described["range"] = [ranges[0].get("MIN"), ranges[0].get("MAX")]
         if isinstance(ranges[0].get("VALS"), list):
             described["vals"] = ranges[0]["VALS"]
-    units = [unit for unit in node.get("UNIT") or [] if isinstance(unit, str)]
+    given = node.get("UNIT")
+    units = [unit for unit in given if isinstance(unit, str)] if isinstance(given, list) else []
     if units:
         described["unit"] = UNITS.get(units[0], units[0])
     if isinstance(node.get("TAGS"), list):

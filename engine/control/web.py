@@ -7,6 +7,7 @@ from asyncio import TimerHandle
 from dataclasses import dataclass
 from typing import Any
 
+from h11 import LocalProtocolError
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -112,6 +113,13 @@ def _limited(bounds: Bounds) -> type[asyncio.Protocol]:
         def connection_lost(self, exc: Exception | None) -> None:
             self._disarm()
             super().connection_lost(exc)
+
+        def handle_events(self) -> None:
+            try:
+                super().handle_events()
+            except LocalProtocolError:
+                # What is no HTTP came behind a request that was answered before all of it was there.
+                self.transport.abort()
 
         def handle_websocket_upgrade(self, event: Any) -> None:
             self._disarm()

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 import soxr
 
 from .. import DuendeError
+from .sound_file import read_samples
 
 Float32 = npt.NDArray[np.float32]
 
@@ -42,12 +42,7 @@ def load_channels(
 
 def _checked(path: Path, sample_rate: int, use: str, longest_s: float, samples: int | None) -> tuple[Float32, int]:
     """A file's samples [samples, channels] and rate."""
-    if not path.is_file():
-        raise DuendeError(f"{path}: no such file")
-    try:
-        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise DuendeError(f"{path}: not a readable sound file ({str(error).strip().rstrip('.')})") from error
+    audio, rate = read_samples(path, longest_s if samples is None else samples / sample_rate)
     if samples is not None:
         audio = audio[: -(-samples * rate // sample_rate)]
     if not np.isfinite(audio).all():

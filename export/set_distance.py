@@ -27,6 +27,9 @@ MOST_FILES = 10_000
 LONGEST_S = 600.0
 WINDOW_S, STEP_S = 1.0, 0.5
 BANDS, RATES_HZ = 24, ((0.5, 4.0), (4.0, 10.0), (10.0, 25.0), (25.0, 60.0))
+FEWEST_FILES = 3
+"""Of a set, for an interval."""
+
 MOST_MODEL_BYTES = 1 << 30
 MOST_DIMENSIONS = 8192
 _FRAME, _HOP = 1024, 256
@@ -151,7 +154,7 @@ class Set:
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and the 2.5 and 97.5 % points of its bootstrap over files; those nan where a set has one file alone."""
+    """A figure, and the 2.5 and 97.5 % points of its bootstrap over files: nan where a set has fewer than three."""
 
     value: float
     low: float
@@ -239,20 +242,22 @@ def compare(first: Set, second: Set, name: str, rounds: int = 200, seed: int = 1
         if one.silent:
             notices.append(f"the {title} set: {one.silent} of {one.windows} windows are silent and left out")
         if len(one.names) < 2:
-            notices.append(f"the {title} set is one file: its windows are taken as independent; there is no interval")
+            notices.append(f"the {title} set is one file: its windows are taken as independent")
+        if len(one.names) < FEWEST_FILES:
+            notices.append(f"the {title} set has fewer than {FEWEST_FILES} files: there is no interval")
     bandwidth = _bandwidth(first.vectors)
     kernels = _Kernels(first, second, bandwidth)
     ones = np.ones(len(first.vectors)), np.ones(len(second.vectors))
     frechet, kernel = frechet_distance(first.vectors, second.vectors), kernels.distance(*ones)
     intervals = [(math.nan, math.nan)] * 2
-    if rounds and min(len(first.names), len(second.names)) >= 2:
+    if rounds and min(len(first.names), len(second.names)) >= FEWEST_FILES:
         generator = np.random.default_rng([seed, 0xD157])
         drawn = np.empty((rounds, 2))
         for index in range(rounds):
             weights = _drawn(first, generator), _drawn(second, generator)
             samples = (np.repeat(s.vectors, w, axis=0) for s, w in zip((first, second), weights, strict=True))
             drawn[index] = frechet_distance(*samples), kernels.distance(*(w.astype(np.float64) for w in weights))
-        low, high = np.nanpercentile(drawn, [2.5, 97.5], axis=0)
+        low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
         intervals = [(float(low[place]), float(high[place])) for place in range(2)]
     return SetDistance(
         name,
@@ -336,9 +341,11 @@ class _Kernels:
 
 
 def _drawn(one: Set, generator: np.random.Generator) -> npt.NDArray[np.intp]:
-    """How often each vector is in a draw of as many files, with replacement."""
+    """How often each vector is in a draw of as many files with replacement, at least two different ones."""
     count = len(one.names)
     times = np.bincount(generator.integers(0, count, count), minlength=count)
+    while np.count_nonzero(times) < 2:
+        times = np.bincount(generator.integers(0, count, count), minlength=count)
     return np.asarray(times[one.files], dtype=np.intp)
 
 

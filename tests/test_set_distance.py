@@ -83,6 +83,8 @@ def test_the_interval_is_of_the_files_and_holds_the_value(rng: np.random.Generat
         assert one.low > 0.0
     assert compare(near, far, "test", rounds=100).kernel == found.kernel
     assert compare(near, far, "test", rounds=100, seed=2).kernel.low != found.kernel.low
+    three = compare(group(near.vectors[:12], files[:12]), group(far.vectors[:12], files[:12]), "test", rounds=50)
+    assert np.isfinite([three.kernel.low, three.kernel.high, three.frechet.low]).all()
     alone = compare(near, group(far.vectors, [0] * 48), "test", rounds=100)
     assert np.isnan(alone.kernel.low)
     assert any("one file" in notice for notice in alone.notices)

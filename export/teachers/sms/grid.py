@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import scipy.ndimage
 import torch
 from torch import Tensor
 
 from ....engine.bands import erb_bands
-from ...losses import correlation, flux, onset_loss
+from ...losses import BandLevels, PitchGuard, Tonality, correlation, flux, log_level, onset_loss
 from ...statistics import (
     Analysis,
     BandEnvelopes,
@@ -31,12 +32,12 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 PARTS = 3
-HOP = 512
-SCALES = (4096, 2048, 1024)
-LEVEL_SCALE = 2048
+N_FFT, HOP = 2048, 512
+SCALES = ((1024, 256), (4096, 512), (6144, 1024))
+"""Window and hop of the spectrograms that the style is judged on; those of `export.measures` are others."""
 BANKS = 2
-LEVEL = 0.1
-_FLOOR = 1e-12
+EDGE = 5
+FORMANT_BANDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -45,38 +46,51 @@ class GridWeights:
 
     gram: float = 1.0
     envelope: float = 1.0
-    onset: float = 4.0
+    apart: float = 0.3
+    pitch: float = 6.0
+    tonality: float = 2.0
+    onset: float = 8.0
     loudness: float = 4.0
     roughness: float = 0.05
-    movement: float = 0.2
-    noise: float = 0.05
+    movement: float = 1.0
     bound: float = 2.5
 
 
 class Gains:
     """Grid values [frames, 3 * bands] to log gains of sines, residual and noise.
 
-    base: [3, bands] in nepers, where the search begins; the residual's is over that of the sines.
+    base: [3, frames, bands] in nepers, where the search begins; the residual's is over that of the sines.
     attacks: [frames], where it is 1 the residual has the gain of the sines: so an attack, which a window longer than
     itself has smeared over both, stays whole.
+    fine: what is searched cannot change the shape over frequency that is as broad as a formant, FORMANT_BANDS.
+    The first and last EDGE frames take the gains of their neighbours: no statistic looks at them.
     """
 
-    def __init__(self, base: Float64, attacks: Float64, bound: float) -> None:
+    def __init__(self, base: Float64, attacks: Float64, bound: float, *, fine: bool = False) -> None:
         self.base = torch.from_numpy(base.astype(np.float32))
         self.attacks = torch.from_numpy(attacks.astype(np.float32))
         self.bound = bound
+        bands = base.shape[2]
+        self._keep = torch.eye(bands)
+        if fine:
+            smooth = scipy.ndimage.gaussian_filter1d(np.eye(bands), FORMANT_BANDS, axis=0, mode="nearest")
+            self._keep -= torch.from_numpy(smooth.astype(np.float32))
 
     def __call__(self, grid: Tensor) -> Tensor:
         """[3, frames, bands] in nepers."""
         base, attacks = self.base.to(grid.device), self.attacks.to(grid.device)
-        free = self.bound * torch.tanh(grid / self.bound)
-        sines, apart, noise = (free.unflatten(1, (PARTS, -1)) + base).unbind(1)
+        edge = min(EDGE, (len(grid) - 1) // 2)
+        grid = grid[torch.arange(len(grid), device=grid.device).clamp(edge, len(grid) - 1 - edge)]
+        free = self.bound * torch.tanh(grid.unflatten(1, (PARTS, -1)) / self.bound)
+        sines, apart, noise = free.unbind(1)
+        keep = self._keep.to(grid.device).T
+        sines, apart, noise = sines @ keep + base[0], apart @ keep + base[1], noise @ keep + base[2]
         residual = sines + (1.0 - attacks)[:, None] * apart
         return torch.stack((sines, residual, noise))
 
     @property
     def shape(self) -> tuple[int, int]:
-        return len(self.attacks), self.base.numel()
+        return len(self.attacks), PARTS * self.base.shape[2]
 
 
 def interpolation(sample_rate: int, n_fft: int, bands: int) -> Float32:
@@ -87,41 +101,18 @@ def interpolation(sample_rate: int, n_fft: int, bands: int) -> Float32:
     return np.concatenate((drawn, beyond), axis=1)
 
 
-class _Scale:
-    """One resolution: the parts' spectra, and the statistics of the styles."""
-
-    def __init__(self, parts: Tensor, styles: Sequence[Tensor], sample_rate: int, n_fft: int, bands: int, seed: int):
-        high_hz = min(16_000.0, 0.45 * sample_rate)
-        self.log = LogSpectrogram(Analysis(sample_rate=sample_rate, n_fft=n_fft, hop=HOP, high_hz=high_hz)).to(
-            parts.device
-        )
-        self.bank = self.log.bank
-        window = self.log.power.window
-        self.spectra = torch.stft(parts, n_fft, HOP, window=window, return_complex=True, pad_mode="constant").mT
-        self.draw = torch.from_numpy(interpolation(sample_rate, n_fft, bands)).to(parts.device)
-        self.filters = [random_filters(seed + index).to(parts.device) for index in range(BANKS)]
-        self.wanted = [[zone_grams(self.log(style[None]), bank) for bank in self.filters] for style in styles]
-
-    def spectrum(self, gains: Tensor) -> Tensor:
-        """Of all parts with their gains [3, frames, bands]: complex [frames, bins]."""
-        return (torch.exp(gains @ self.draw) * self.spectra).sum(dim=0)
-
-    def grams(self, power: Tensor) -> list[Tensor]:
-        level = 0.5 * torch.log1p(power[:, : len(self.bank)] @ self.bank * self.log.analysis.floor**-2)
-        return [zone_grams(level.T[None], bank) for bank in self.filters]
-
-
 class GridObjective:
     """Errors of grid values: `style` is how far from the styles, `content` what of the player is lost.
 
-    parts: [3, samples]: sines, residual, noise. styles: each [samples]. weights: of the styles. Errors are told apart
-    in `terms` after every call.
+    parts: [3, samples]: sines, residual, noise. styles: pairs of sines and residual, each [samples]. shares: their
+    weights. The sound that is judged is the parts' spectra times their gains, made sound. `terms` tells the errors
+    apart after every call.
     """
 
     def __init__(
         self,
         parts: Float32,
-        styles: Sequence[Float32],
+        styles: Sequence[tuple[Float32, Float32]],
         shares: Sequence[float],
         gains: Gains,
         weights: GridWeights,
@@ -134,76 +125,99 @@ class GridObjective:
         self._device = torch.device(device)
         self._shares = [float(share) for share in np.asarray(shares) / np.sum(shares)]
         self.terms: dict[str, float] = {}
-        bands = gains.base.shape[1]
+        bands = gains.base.shape[2]
         rows = torch.from_numpy(np.ascontiguousarray(parts)).to(self._device)
-        clips = [normalise_level(torch.from_numpy(np.array(style)).to(self._device)[None])[0] for style in styles]
+        self._length = rows.shape[1]
+        self._window = torch.hann_window(N_FFT, device=self._device)
+        self._spectra = self._transformed(rows)
+        self._draw = torch.from_numpy(interpolation(sample_rate, N_FFT, bands)).to(self._device)
+        high_hz = min(16_000.0, 0.45 * sample_rate)
+        self._scales = [
+            LogSpectrogram(Analysis(sample_rate=sample_rate, n_fft=n_fft, hop=hop, high_hz=high_hz)).to(self._device)
+            for n_fft, hop in SCALES
+        ]
+        self._banks = [
+            [random_filters(1000 * seed + 10 * scale + bank).to(self._device) for bank in range(BANKS)]
+            for scale in range(len(SCALES))
+        ]
+        self._envelopes = BandEnvelopes(sample_rate).to(self._device)
+        self._pitch = PitchGuard(sample_rate).to(self._device)
+        self._tonality = Tonality(sample_rate).to(self._device)
+        layout = erb_bands(sample_rate, N_FFT, bands, 60.0, min(18_000.0, 0.45 * sample_rate))
+        self._bands = BandLevels(layout.pooling).to(self._device)
         with torch.no_grad():
-            self._scales = {
-                n_fft: _Scale(rows, clips, sample_rate, n_fft, bands, 1000 * seed + 10 * index)
-                for index, n_fft in enumerate(SCALES)
-            }
-            self._envelopes = BandEnvelopes(sample_rate).to(self._device)
-            self._wanted = [self._envelopes(clip[None]) for clip in clips]
-            levels = self._scales[LEVEL_SCALE]
-            self._played = self._levels(self._levelled(levels.spectra[:2].sum(dim=0)))
+            clips = [torch.from_numpy(np.stack(style)).to(self._device) for style in styles]
+            whole = [normalise_level(clip.sum(dim=0, keepdim=True)) for clip in clips]
+            self._wanted_grams = [self._grams(clip) for clip in whole]
+            self._wanted_envelopes = [self._envelopes(clip) for clip in whole]
+            self._wanted_parts = [self._part_levels(*(part[None] for part in clip)) for clip in clips]
+            played = normalise_level(rows[:2].sum(dim=0, keepdim=True))
+            self._notes, self._weight = self._pitch.notes(played), self._pitch.weight(played)
+            self._steady = self._tonality(played)
+            self._flux, self._level = flux(self._bands(played)), log_level(played)
 
     def __call__(self, spectrogram: Float32) -> Evaluation:
+        """Both errors of grid values [frames, 3 * bands], and the slope of their sum."""
         variable = torch.from_numpy(np.ascontiguousarray(spectrogram)).to(self._device).requires_grad_()
-        style, content = self._errors(variable)
+        terms = self._errors(variable)
+        style = terms["gram"] + terms["envelope"] + terms["apart"]
+        content = torch.stack([value for name, value in terms.items() if name in _GUARDS]).sum()
         (slope,) = torch.autograd.grad(style + content, variable)
+        self.terms = {name: float(value.detach()) for name, value in terms.items()}
         return Evaluation(float(content.detach()), float(style.detach()), slope.cpu().numpy())
 
-    def _errors(self, grid: Tensor) -> tuple[Tensor, Tensor]:
+    def sounds(self, gains: Tensor) -> Tensor:
+        """The parts with their gains [3, frames, bands]: [3, samples]."""
+        return torch.istft(
+            torch.exp(gains @ self._draw).mT * self._spectra, N_FFT, HOP, window=self._window, length=self._length
+        )
+
+    def _errors(self, grid: Tensor) -> dict[str, Tensor]:
         w, gains = self._weights, self._gains(grid)
-        powers = {n_fft: self._levelled(scale.spectrum(gains)) for n_fft, scale in self._scales.items()}
-        found = {n_fft: scale.grams(powers[n_fft]) for n_fft, scale in self._scales.items()}
-        envelopes = self._envelope(powers[LEVEL_SCALE])
-        gram, envelope = torch.zeros((), device=grid.device), torch.zeros((), device=grid.device)
+        parts = self.sounds(gains)
+        heard = normalise_level(parts.sum(dim=0, keepdim=True))
+        grams, envelopes = self._grams(heard), self._envelopes(heard)
+        levels = self._part_levels(parts[:1], parts[1:].sum(dim=0, keepdim=True))
+        gram = torch.zeros((), device=grid.device)
+        envelope, apart = gram, gram
         for index, share in enumerate(self._shares):
-            for n_fft, scale in self._scales.items():
-                for grams, wanted in zip(found[n_fft], scale.wanted[index], strict=True):
-                    gram = gram + share * gram_distance(grams, wanted).sum() / (len(SCALES) * BANKS)
-            envelope = envelope + share * envelope_distance(envelopes, self._wanted[index]).sum()
-        played, heard = self._played, self._levels(powers[LEVEL_SCALE])
-        loudness = 1.0 - correlation(self._loudness(played), self._loudness(heard))
-        onset = onset_loss(flux(played[None])[0], flux(heard[None])[0])
+            distances = [gram_distance(a, b) for a, b in zip(grams, self._wanted_grams[index], strict=True)]
+            gram = gram + share * torch.stack(distances).mean()
+            envelope = envelope + share * envelope_distance(envelopes, self._wanted_envelopes[index]).mean()
+            apart = apart + share * (levels - self._wanted_parts[index]).square().mean()
+        pitch = self._pitch(self._notes, self._weight, heard).mean()
+        onset = onset_loss(self._flux, flux(self._bands(heard))).mean()
+        loudness = 1.0 - correlation(self._level, log_level(heard)).mean()
         rough = (gains[..., 1:] - gains[..., :-1]).square().mean()
         moved = (gains[:, 1:] - gains[:, :-1]).square().mean()
-        noise = torch.exp(gains[2] - gains[0]).mean()
-        terms = {
+        return {
             "gram": w.gram * gram,
             "envelope": w.envelope * envelope,
+            "apart": w.apart * apart,
+            "pitch": w.pitch * pitch,
+            "tonality": w.tonality * torch.relu(self._steady - self._tonality(heard)).mean(),
             "onset": w.onset * onset,
             "loudness": w.loudness * loudness,
             "rough": w.roughness * rough,
             "moved": w.movement * moved,
-            "noise": w.noise * noise,
         }
-        self.terms = {name: float(value.detach()) for name, value in terms.items()}
-        values = list(terms.values())
-        return values[0] + values[1], torch.stack(values[2:]).sum()
 
-    def _levelled(self, spectrum: Tensor) -> Tensor:
-        """Power [frames, bins] brought to the level at which styles are compared."""
-        power = torch.view_as_real(spectrum).square().sum(dim=-1)
-        return power * (LEVEL**2 / (power.sum(dim=1).mean() + _FLOOR))
+    def _transformed(self, rows: Tensor) -> Tensor:
+        """[parts, bins, frames]"""
+        return torch.stft(rows, N_FFT, HOP, window=self._window, return_complex=True, pad_mode="constant")
 
-    def _envelope(self, power: Tensor) -> Tensor:
-        """As `BandEnvelopes` does from audio: [1, 2, bands]."""
-        bank, floor = self._envelopes.bank, self._envelopes.floor
-        level = torch.log(torch.sqrt(power[:, : len(bank)] @ bank + 1e-2 * floor**2) + floor)
-        mean = level.mean(dim=0)
-        deviation = torch.sqrt((level - mean).square().mean(dim=0) + 1e-4)
-        return torch.stack((mean, deviation))[None]
+    def _grams(self, audio: Tensor) -> list[Tensor]:
+        return [
+            zone_grams(spectrogram, bank)
+            for scale, banks in zip(self._scales, self._banks, strict=True)
+            for spectrogram in (scale(audio),)
+            for bank in banks
+        ]
 
-    def _levels(self, power: Tensor) -> Tensor:
-        """Log band levels [frames, bands] in nepers, floored 70 dB under the loudest."""
-        bank = self._envelopes.bank
-        banded = power[:, : len(bank)] @ bank
-        return 0.5 * torch.log(banded + 1e-7 * banded.amax() + _FLOOR)
+    def _part_levels(self, sines: Tensor, rest: Tensor) -> Tensor:
+        """Long-term band levels of both [2, bands] in nepers, relative to the whole, nothing 60 dB under it."""
+        powers = torch.stack([torch.exp(2.0 * self._bands(part)).mean(dim=(0, 1)) for part in (sines, rest)])
+        return 0.5 * torch.log(powers / (powers.sum() + 1e-12) + 1e-6)
 
-    @staticmethod
-    def _loudness(levels: Tensor) -> Tensor:
-        """Log level of each frame [frames], floored 50 dB under the loudest."""
-        power = torch.exp(2.0 * levels).sum(dim=1)
-        return 0.5 * torch.log(power + 1e-5 * power.amax() + _FLOOR)
+
+_GUARDS = ("pitch", "tonality", "onset", "loudness", "rough", "moved")

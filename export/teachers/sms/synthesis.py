@@ -6,7 +6,6 @@ import numpy.typing as npt
 from .analysis import SineAnalysis, Tracks
 
 Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
 
 _BLOCK = 128  # frames that are summed together: bounds memory
 _STEP = 16
@@ -43,16 +42,3 @@ def synthesise(tracks: Tracks, analysis: SineAnalysis, length: int) -> Float32:
 def _start(tracks: Tracks, part: slice) -> npt.NDArray[np.complex128]:
     amplitudes = np.where(tracks.hz[part] > 0.0, 10.0 ** (tracks.db[part] / 20.0), 0.0)
     return np.asarray(amplitudes * np.exp(1j * tracks.phase[part]))
-
-
-def with_running_phases(tracks: Tracks, analysis: SineAnalysis, start: Float64 | None = None) -> Tracks:
-    """The same tracks with phases that follow from their frequencies, from `start` [slots] (0) at every birth."""
-    frames, slots = tracks.hz.shape
-    begin = np.zeros(slots) if start is None else start
-    phase = np.zeros((frames, slots))
-    advance = np.pi * analysis.hop / analysis.sample_rate * (tracks.hz[1:] + tracks.hz[:-1])
-    phase[0] = begin
-    for frame in range(1, frames):
-        born = tracks.hz[frame - 1] == 0.0
-        phase[frame] = np.where(born, begin, phase[frame - 1] + advance[frame - 1])
-    return Tracks(tracks.hz, tracks.db, np.angle(np.exp(1j * phase)))

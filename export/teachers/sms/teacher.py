@@ -15,6 +15,7 @@ from ..solve import Optimiser
 from ..teacher import Cost, Job, Made
 from .analysis import SineAnalysis, Tracks
 from .faithful import network, search_tensor, tracks_of
+from .noise import stylised_residual
 from .parts import Parts, split
 from .repaired import stylise
 from .synthesis import synthesise
@@ -35,7 +36,9 @@ class SmsSettings:
     filters, taps: of the network. height: 0, every slot is a channel of one row; else filters of height sines by taps
         frames over the tensor as an image. pool: largest of pool x pool responses, images only.
     alpha: weight of the content's error. rounds: of Griffin-Lim, for the method sines.
-    bands: of the grid. learning_rate: of adam; for the grid in nepers.
+    bands: of the grid, and of a stylised residual. formants: for voices, grid only: free, they go where the search
+        takes them; content, vowels stay; style, they become the style's.
+    learning_rate: of adam; for the grid in nepers.
     """
 
     method: Method = "tensor"
@@ -61,6 +64,7 @@ class SmsSettings:
     start: Literal["noise", "content"] = "noise"
     rounds: int = 500
     bands: int = 48
+    formants: Literal["free", "content", "style"] = "free"
 
     def __post_init__(self) -> None:
         for name, value, choices in (
@@ -68,6 +72,7 @@ class SmsSettings:
             ("residual", self.residual, ("kept", "stylised", "dropped")),
             ("optimiser", self.optimiser, ("lbfgs", "adam")),
             ("start", self.start, ("noise", "content")),
+            ("formants", self.formants, ("free", "content", "style")),
         ):
             if value not in choices:
                 raise DuendeError(f"{name} {value!r}: choose {' or '.join(choices)}")
@@ -104,7 +109,7 @@ class SmsSettings:
 
 FAITHFUL = SmsSettings()
 GRID = SmsSettings(
-    method="grid", residual="stylised", sample_rate=44100, corrected=True, optimiser="adam", iterations=200
+    method="grid", residual="stylised", sample_rate=44100, corrected=True, optimiser="adam", iterations=100
 )
 
 
@@ -119,6 +124,7 @@ class SmsTeacher:
         "11x11": replace(FAITHFUL, height=11, taps=11, filters=64),
         "pooled": replace(FAITHFUL, height=3, taps=3, filters=128, pool=2),
         "repaired": GRID,
+        "voice": replace(GRID, formants="content"),
     }
     about: Mapping[str, str] = {
         "faithful": "Ordiales and Barrera 2019: 150 sines, tensor of dB, Hz and phase, 4096 random 1x11 filters",
@@ -127,6 +133,7 @@ class SmsTeacher:
         "11x11": "the tensor as an image, 64 filters of 11 sines by 11 frames, as the paper tried",
         "pooled": "as 3x3, with max-pooling of 2 by 2, as the paper tried",
         "repaired": "the content's frequencies and phases; levels of partials, residual and noise on an ERB grid",
+        "voice": "repaired, with the content's formants: vowels stay",
     }
 
     def shortest(self, settings: SmsSettings) -> int:
@@ -179,7 +186,7 @@ class SmsTeacher:
             found = search_tensor(content.tracks, [style.tracks for style in styles], job, settings, saved)
             audio, history = _tensor_sound(found.spectrogram, content, settings), found.history
         if settings.method != "grid":
-            audio = _with_residual(audio, content, settings)
+            audio = _with_residual(audio, content, styles, job, settings)
         saved.remove()
         return Made(audio, history, notices, details)
 
@@ -191,10 +198,13 @@ def _tensor_sound(tensor: Float32, content: Parts, settings: SmsSettings) -> Flo
     return np.asarray(audio * 10.0 ** (-_ratio_db(audio, content.sines) / 20.0), dtype=np.float32)
 
 
-def _with_residual(audio: Float32, content: Parts, settings: SmsSettings) -> Float32:
+def _with_residual(audio: Float32, content: Parts, styles: list[Parts], job: Job, settings: SmsSettings) -> Float32:
     if settings.residual == "dropped":
         return audio
-    return audio + content.residual
+    if settings.residual == "kept":
+        return audio + content.residual
+    shares = [style.weight for style in job.styles]
+    return audio + stylised_residual(content, styles, shares, settings.sample_rate, settings.bands)
 
 
 def _ratio_db(first: Float32, second: Float32) -> float:

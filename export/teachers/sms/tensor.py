@@ -78,7 +78,7 @@ class TensorObjective:
         """[positions, filters]"""
         if self._height == 0:
             patches = tensor.unfold(0, self._taps, 1).flatten(1)
-            return torch.relu(patches @ self._filters.flatten(1).T)
+            return torch.as_tensor(torch.relu(patches @ self._filters.flatten(1).T))
         image = tensor.unflatten(1, (3, -1)).permute(1, 2, 0)[None]
         responses = torch.relu(nn.functional.conv2d(image, self._filters))
         if self._pool > 1:
@@ -105,8 +105,8 @@ class TensorObjective:
 
 
 def _gram(responses: Tensor, frames: int) -> Tensor:
-    return responses.T @ responses / frames
+    return torch.as_tensor(responses.T @ responses / frames)
 
 
 def _energy(values: Tensor) -> Tensor:
-    return values.double().square().sum()
+    return torch.as_tensor(values.double().square().sum())

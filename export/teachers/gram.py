@@ -31,6 +31,7 @@ Inversion = Literal["griffin-lim", "input-phase", "rtpghi"]
 PUBLISHED_FRAMES = 430
 START_DEVIATION = 1e-3
 SMALL = 1_000_000
+DETECTORS = 18
 RMS = 0.1
 SPAN_S = 2048 / 22050
 TARGET_ALPHA = 5e-2
@@ -172,15 +173,19 @@ class GramTeacher:
             seconds = evaluations * (own * both * (4.0 * bins + 400.0)) / 10e9
             memory = own * both * 4 * 12
         else:
-            positions = own * (1 if settings.network in ("bins", "per-bin") else bins)
-            inputs = {"bins": bins * settings.taps, "per-bin": settings.taps}.get(settings.network, settings.taps**2)
-            inputs += (settings.depth - 1) * settings.filters * settings.taps
-            most = min(settings.filters, positions * both / own)
-            seconds = evaluations * positions * settings.filters * (6.0 * inputs + 4.0 * most) / 40e9
-            weights = settings.taps * bins if settings.network == "bins" else settings.taps**2
-            weights += (settings.depth - 1) * settings.filters * settings.taps
-            memory = 4 * weights * settings.filters + 4 * settings.filters * 6 * positions * both // own
-            memory += 8 * settings.taps * bins * both
+            flat = settings.network in ("bins", "per-bin")
+            positions = own if flat else own * bins
+            filters = DETECTORS if settings.network == "detectors" else settings.filters
+            # What one filter sums up: of the first layer, and of each one more.
+            first = {"bins": bins * settings.taps, "per-bin": settings.taps, "detectors": 30 * settings.taps}.get(
+                settings.network, settings.taps**2
+            )
+            summed = first + (settings.depth - 1) * filters * settings.taps
+            most = min(filters, positions * both / own)
+            seconds = evaluations * positions * filters * (6.0 * summed + 4.0 * most) / 40e9
+            memory = 4 * filters * (summed + 6 * positions * both // own) + (
+                8 * settings.taps * bins * both if flat else 0
+            )
         if settings.inversion == "griffin-lim" and not settings.scales:
             seconds += settings.rounds * own * settings.n_fft * 60.0 / 2e9
         return Cost(seconds, int(memory + 60 * own * bins))

@@ -3,8 +3,9 @@
 Both attempts show the network a spectrogram as if it were a photograph. Their authors call the results quiet and noisy,
 and an arpeggio that is heard inside the content. Much of that has plain causes: a Gram over a whole picture does not
 know at which frequency a texture stands, a search over the pixels may write what no sound has, and the phases are
-lost. The repaired form searches gains of log-frequency bands that the content's own spectrum gets (`vgg_pictures`),
-takes Grams in frequency zones, each against its own size, and prices changes along time.
+lost. The repaired form mixes signals made from the content (`mix`) under a picture over log frequency, takes Grams in
+frequency zones, each against its own size, holds the content by how its layers change in time, and prices changes of
+gains along time.
 """
 
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ from .resume import Saved
 from .spectra import Analysis, log_bands
 from .teacher import Cost, Job, Made
 from .vgg_layers import CONVOLUTIONS, Pooling, Vgg19, deepest, layer_number, operations
-from .vgg_pictures import BANDS_PER_OCTAVE, DecibelPicture, GainPicture, Shown
+from .vgg_pictures import BANDS_PER_OCTAVE, DecibelPicture, GainPicture, Shown, band_picture
 from .vgg_weights import load_weights
 
 Float32 = npt.NDArray[np.float32]
@@ -44,7 +45,7 @@ class VggSettings:
     content_layers, style_layers: block1_conv1 to block5_conv4, or conv_1 to conv_16. before_relu: compare sums.
     norm: of the Gram error. positions: mean square of F'F/positions, mean over layers (TensorFlow's tutorial).
         all: of F'F/(positions channels), summed over layers (PyTorch's). own: relative to the style's own Gram, mean
-        over zones and layers; the content error is then relative as well.
+        over zones and layers; the content error is then relative as well, and of what changes in time alone.
     zones: half-overlapping frequency zones with a Gram each; 1 for the whole picture.
     smoothness: weight of the mean change from frame to frame (total variation along time).
     optimiser: adam or sgd. fade: let the rate fall to 0 along a half cosine. rounds: of Griffin-Lim, for decibels.
@@ -106,6 +107,8 @@ class VggSettings:
                 raise DuendeError(f"{name} {number:g} is out of range: {low:g} to {high:g}")
         if self.n_fft % 2:
             raise DuendeError(f"n_fft {self.n_fft}: give an even number")
+        if self.picture == "gains" and self.sample_rate not in (44100, 48000, 88200, 96000):
+            raise DuendeError(f"sample_rate {self.sample_rate}: for gains choose 44100, 48000, 88200 or 96000")
         if not self.style_layers or not self.content_layers:
             raise DuendeError("style_layers and content_layers: name at least one layer each")
         for layer in self.layers:
@@ -155,7 +158,7 @@ SECOND = VggSettings(
 tutorial stand here, and its 300 steps and start. Optimiser not named: Adam, as a rate of 0.1 suits it. Sounds as C1."""
 
 REPAIRED = VggSettings(
-    sample_rate=44100,
+    sample_rate=48000,
     picture="gains",
     content_layers=("conv_4",),
     style_layers=("conv_1", "conv_2", "conv_3", "conv_4", "conv_5"),
@@ -210,9 +213,8 @@ class VggTeacher:
             notices = [f"VGG19 has the weights of {settings.weights.name}"]
         saved = Saved(self.name, job, settings)
         network = Vgg19(settings.layers, weights, job.seed, settings.before_relu, settings.pooling, job.device)
-        shown = _shown(job.content, job, settings)
+        shown = _shown(job, settings)
         errors = _Errors(network, shown, job, settings)
-        content = shown.picture(shown.start)
         plan = Descent(
             settings.iterations,
             settings.optimiser,
@@ -228,13 +230,13 @@ class VggTeacher:
             plan,
             low=shown.low,
             high=shown.high,
-            correlation=lambda x: _correlation(shown.picture(x), content),
+            correlation=lambda x: _correlation(shown.picture(x), shown.seen),
             report=job.report,
             saved=saved,
         )
         audio = shown.sound(x)
         saved.remove()
-        height, width = content.shape[1:]
+        height, width = shown.seen.shape[1:]
         details = {"parameters": network.parameters, "picture": f"{height} x {width}"}
         return Made(audio, history, notices, details)
 
@@ -247,8 +249,8 @@ class _Errors:
         self._content_layers = [layer_number(name) for name in settings.content_layers]
         self._style_layers = [layer_number(name) for name in settings.style_layers]
         with torch.no_grad():
-            found = network(shown.picture(shown.start))
-            self._content = {number: found[number] for number in self._content_layers}
+            found = network(shown.seen)
+            self._content = {number: self._kept(found[number]) for number in self._content_layers}
             self._grams = self._mean_grams(job, settings)
 
     def __call__(self, x: Tensor) -> dict[str, Tensor]:
@@ -266,8 +268,12 @@ class _Errors:
 
     def _content_error(self, found: Mapping[int, Tensor], number: int) -> Tensor:
         wanted = self._content[number]
-        error = (found[number] - wanted).square().mean()
+        error = (self._kept(found[number]) - wanted).square().mean()
         return error / (wanted.square().mean() + 1e-12) if self._settings.norm == "own" else error
+
+    def _kept(self, features: Tensor) -> Tensor:
+        """What of a layer belongs to the content."""
+        return features - features.mean(dim=2, keepdim=True) if self._settings.norm == "own" else features
 
     def _style_error(self, found: Mapping[int, Tensor], number: int) -> Tensor:
         wanted = self._grams[number]
@@ -295,8 +301,7 @@ class _Errors:
         total = sum(style.weight for style in job.styles)
         grams: dict[int, Tensor] = {}
         for style in job.styles:
-            seen = _shown(style.audio, job, settings)
-            found = self._network(seen.picture(seen.start))
+            found = self._network(_seen(style.audio, job, settings))
             for number in self._style_layers:
                 part = self._gram(found[number]) * (style.weight / total)
                 grams[number] = grams[number] + part if number in grams else part
@@ -313,9 +318,20 @@ def _zones(count: int, height: int) -> Tensor:
     return weights / weights.sum(dim=1, keepdim=True)
 
 
-def _shown(audio: Float32, job: Job, settings: VggSettings) -> Shown:
+def _shown(job: Job, settings: VggSettings) -> Shown:
     if settings.picture == "gains":
-        return GainPicture(audio, settings.analysis, job.device)
+        styles, weights = [style.audio for style in job.styles], [style.weight for style in job.styles]
+        return GainPicture(job.content, styles, weights, settings.analysis, job.device)
+    return _decibels(job.content, job, settings)
+
+
+def _seen(audio: Float32, job: Job, settings: VggSettings) -> Tensor:
+    if settings.picture == "gains":
+        return band_picture(audio, settings.analysis, job.device)
+    return _decibels(audio, job, settings).seen
+
+
+def _decibels(audio: Float32, job: Job, settings: VggSettings) -> DecibelPicture:
     return DecibelPicture(audio, settings.analysis, settings.longest_side, settings.rounds, job.seed, job.device)
 
 

@@ -1,9 +1,10 @@
 """A sound as the picture that VGG19 looks at, and the way back: as published, and over log frequency by gains.
 
 A `Shown` has the numbers that are searched (`start`, in `low`..`high`), the picture that they are (`picture`, 0 black
-and 1 white), and the sound that they stand for (`sound`).
+and 1 white), the content's own (`seen`), and the sound that they stand for (`sound`).
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .inversion import griffin_lim
-from .spectra import Analysis, istft, log_bands, stft
+from .mix import LEAST, MOST, Mix
+from .spectra import Analysis, log_bands, stft
 
 Float32 = npt.NDArray[np.float32]
 
@@ -21,14 +23,13 @@ RANGE_DB = 80.0
 RMS = 0.1
 BANDS_PER_OCTAVE = 16
 FLOOR = 3e-4  # amplitude that reads as nothing, of a sound at RMS 0.1
-MOST_NEPERS = 3.5  # of a gain: 30 dB
-_DECIBELS = 20.0 / np.log(10.0)
 
 
 class Shown(Protocol):
     """The content as a picture that can be changed and heard."""
 
     start: Tensor
+    seen: Tensor
     low: float
     high: float
 
@@ -55,7 +56,7 @@ class DecibelPicture:
         decibels = 20.0 * np.log10(np.maximum(magnitude.T / self._peak, 10.0 ** (-RANGE_DB / 20.0)))
         image = torch.from_numpy((1.0 + decibels / RANGE_DB).astype(np.float32)).to(device)
         self._size = (int(image.shape[0]), int(image.shape[1]))
-        self.start = _drawn(image.expand(3, -1, -1), _fitted(self._size, longest)).contiguous()
+        self.start = self.seen = _drawn(image.expand(3, -1, -1), _fitted(self._size, longest)).contiguous()
 
     def picture(self, x: Tensor) -> Tensor:
         return x
@@ -68,34 +69,50 @@ class DecibelPicture:
 
 
 class GainPicture:
-    """Ours: levels of log-frequency bands, searched as gains on them, which the content's own STFT then gets.
+    """Ours: levels of log-frequency bands of a mix of signals made from the content, searched as their gains.
 
-    The picture is the level over a floor, in nepers over 8: what a band of the content under the floor is multiplied
-    with does not show, so a search leaves it alone, and silence stays silent. A gain lies within 30 dB and is drawn
-    linearly between the middles of the bands; with the content's phase, every attack and every partial stays.
+    The picture is the level over a floor, in nepers over 8. The search starts from an equaliser that brings the
+    content's bands to the mean power of the styles'. Whatever the gains, attacks and partials stay where they are
+    played, and silence stays silent.
     """
 
-    low, high = -MOST_NEPERS, MOST_NEPERS
+    low, high = LEAST, MOST
 
-    def __init__(self, audio: Float32, analysis: Analysis, device: str) -> None:
-        self._analysis, self._length = analysis, len(audio)
-        self._level = float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
-        self._spectrum = stft(audio, analysis)
-        pooling, self._interpolation = log_bands(analysis, BANDS_PER_OCTAVE)
-        # A sine of amplitude a reads a^2 in its band.
-        scale = (2.0 * RMS / self._level / float(analysis.window().sum())) ** 2
-        power = (np.abs(self._spectrum) ** 2 * np.float32(scale)) @ pooling
-        self._power = torch.from_numpy(np.ascontiguousarray(power.T)).to(device)
-        self.start = torch.zeros_like(self._power)
+    def __init__(
+        self, audio: Float32, styles: Sequence[Float32], weights: Sequence[float], analysis: Analysis, device: str
+    ) -> None:
+        self._level = rms(audio)
+        content = audio * np.float32(RMS / self._level)
+        self._mix = Mix(content, analysis, BANDS_PER_OCTAVE, device=device)
+        self._scale = (2.0 / float(analysis.window().sum())) ** 2
+        self.seen = band_picture(audio, analysis, device)
+        shares = [weight / rms(style) ** 2 for style, weight in zip(styles, weights, strict=True)]
+        towards = [self._mix.long_term(style) * share for style, share in zip(styles, shares, strict=True)]
+        self.start = self._mix.start(torch.stack(towards).sum(dim=0))
 
     def picture(self, x: Tensor) -> Tensor:
-        return torch.log1p(self._power * torch.exp(2.0 * x) / FLOOR**2)[None] / 16.0
+        return _levels(self._mix.band_power(x) * self._scale)
 
     def sound(self, x: Tensor) -> Float32:
-        gains = np.exp(x.cpu().numpy().T @ self._interpolation)
-        audio = istft(self._spectrum * gains.astype(np.float32), self._analysis, self._length)
-        level = float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
-        return np.asarray(audio * np.float32(self._level / max(level, 1e-9)), dtype=np.float32)
+        with torch.no_grad():
+            audio = np.asarray(self._mix.audio(x).cpu().numpy(), dtype=np.float32)
+        return np.asarray(audio * np.float32(self._level / max(rms(audio), 1e-9)), dtype=np.float32)
+
+
+def band_picture(audio: Float32, analysis: Analysis, device: str) -> Tensor:
+    """How a `GainPicture` shows a sound [samples] that is not searched: [1, bands, frames]."""
+    scale = (2.0 / float(analysis.window().sum()) * RMS / rms(audio)) ** 2
+    power = (np.abs(stft(audio, analysis)) ** 2 * np.float32(scale)) @ log_bands(analysis, BANDS_PER_OCTAVE)[0]
+    return _levels(torch.from_numpy(np.ascontiguousarray(power.T)).to(device))
+
+
+def rms(audio: Float32) -> float:
+    """Root mean square, at least 1e-9."""
+    return max(float(np.sqrt(np.mean(np.square(audio, dtype=np.float64)))), 1e-9)
+
+
+def _levels(power: Tensor) -> Tensor:
+    return torch.log1p(power / FLOOR**2)[None] / 16.0
 
 
 def _fitted(size: tuple[int, int], longest: int) -> tuple[int, int]:

@@ -26,7 +26,7 @@ SHOWN = ("style_ratio", "envelope_ratio", "mfcc_distance", "chroma", "multi_pitc
 
 
 def transfer(
-    content: Annotated[Path, typer.Argument(help="Sound file to restyle, 1 s to an hour.")],
+    content: Annotated[Path, typer.Argument(help="Sound file to restyle, 1 s to half an hour.")],
     style: Annotated[Path, typer.Argument(help="Sound file to take the style from, 1 to 300 s.")],
     target: Annotated[
         Path,

@@ -29,7 +29,7 @@ Float32 = npt.NDArray[np.float32]
 Tell = Callable[[str], None]
 
 FORMAT = 1
-LONGEST_CONTENT_S = 3600.0
+LONGEST_CONTENT_S = 1800.0
 MEASURED_S = 30.0
 MEASURING_HZ = 48000
 FORMATS: dict[str, tuple[str, str]] = {

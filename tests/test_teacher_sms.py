@@ -16,7 +16,7 @@ from duende.engine.bands import erb_bands
 from duende.export.measures import StyleTarget, onset_f1
 from duende.export.teachers.cnn import fresh_style_error
 from duende.export.teachers.sms import TEACHER
-from duende.export.teachers.sms.analysis import QUIETEST_DB, SineAnalysis, Tracks, analyse
+from duende.export.teachers.sms.analysis import SineAnalysis, Tracks, analyse
 from duende.export.teachers.sms.envelope import band_envelopes, true_envelope
 from duende.export.teachers.sms.faithful import tensor_of, tracks_of
 from duende.export.teachers.sms.grid import HOP, Gains
@@ -303,6 +303,7 @@ def test_the_grid_brings_the_style_and_keeps_the_player(repaired: tuple[Float32,
     assert after[0] < 0.3 * before[0]
     assert after[1] < 0.5 * before[1]
     assert made.history[-1].total < 0.5 * made.history[0].total
+    assert 0.0 < made.history[-1].correlation < 1.0
     assert onset_f1(content, made.audio, RATE) == 1.0
     # The style's own note, which nobody played, is not heard: its partial lies under those of the notes.
     spectrum = np.abs(np.fft.rfft(made.audio * np.hanning(len(made.audio))))
@@ -478,6 +479,9 @@ def test_the_sines_go_through_the_published_network() -> None:
         ("taps", 0, "1 to 101"),
         ("alpha", float("nan"), "alpha nan"),
         ("hop", 2000, "hop 2000"),
+        ("speech", True, "take sms:repaired"),
+        ("formants", "style", "take sms:repaired"),
+        ("pool", 2, "give height"),
     ],
 )
 def test_bad_settings_are_refused_in_one_line(field: str, value: Any, said: str) -> None:
@@ -495,4 +499,9 @@ def test_every_form_is_described_and_forecast() -> None:
         assert 1.0 < cost.seconds < 600.0
         assert 1e6 < cost.memory < 6e9
         assert 0 < TEACHER.shortest(settings) < settings.sample_rate
-    assert QUIETEST_DB < -150.0
+    assert replace(TEACHER.forms["repaired"], speech=True).kept_formants == "content"
+    assert replace(TEACHER.forms["repaired"], speech=True, formants="style").kept_formants == "style"
+    for rate in (44100, 48000, 96000):
+        settings = TEACHER.for_targets(rate)
+        assert settings.sample_rate == rate
+        assert settings.window / rate == pytest.approx(0.0435, rel=0.1)

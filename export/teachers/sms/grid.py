@@ -125,6 +125,7 @@ class GridObjective:
         self._device = torch.device(device)
         self._shares = [float(share) for share in np.asarray(shares) / np.sum(shares)]
         self.terms: dict[str, float] = {}
+        self._related = float("nan")
         bands = gains.base.shape[2]
         rows = torch.from_numpy(np.ascontiguousarray(parts)).to(self._device)
         self._length = rows.shape[1]
@@ -154,7 +155,8 @@ class GridObjective:
             played = normalise_level(rows[:2].sum(dim=0, keepdim=True))
             self._notes, self._weight = self._pitch.notes(played), self._pitch.weight(played)
             self._steady = self._tonality(played)
-            self._flux, self._level = flux(self._bands(played)), log_level(played)
+            self._played, self._level = self._bands(played), log_level(played)
+            self._flux = flux(self._played)
 
     def __call__(self, spectrogram: Float32) -> Evaluation:
         """Both errors of grid values [frames, 3 * bands], and the slope of their sum."""
@@ -165,6 +167,10 @@ class GridObjective:
         (slope,) = torch.autograd.grad(style + content, variable)
         self.terms = {name: float(value.detach()) for name, value in terms.items()}
         return Evaluation(float(content.detach()), float(style.detach()), slope.cpu().numpy())
+
+    def correlation(self, spectrogram: Float32) -> float:
+        """Of the content's and the result's log band levels, for the values that were judged last: -1..1."""
+        return self._related
 
     def sounds(self, gains: Tensor) -> Tensor:
         """The parts with their gains [3, frames, bands]: [3, samples]."""
@@ -186,7 +192,9 @@ class GridObjective:
             envelope = envelope + share * envelope_distance(envelopes, self._wanted_envelopes[index]).mean()
             apart = apart + share * (levels - self._wanted_parts[index]).square().mean()
         pitch = self._pitch(self._notes, self._weight, heard).mean()
-        onset = onset_loss(self._flux, flux(self._bands(heard))).mean()
+        bands = self._bands(heard)
+        self._related = float(correlation(self._played.flatten(), bands.detach().flatten()))
+        onset = onset_loss(self._flux, flux(bands)).mean()
         loudness = 1.0 - correlation(self._level, log_level(heard)).mean()
         rough = (gains[..., 1:] - gains[..., :-1]).square().mean()
         moved = (gains[:, 1:] - gains[:, :-1]).square().mean()

@@ -38,9 +38,9 @@ def stylise(content: Parts, styles: Sequence[Parts], job: Job, settings: Any, sa
     shares = [style.weight for style in job.styles]
     level = closed_form(content, noise, styles, shares, rate, settings.bands)
     base = np.repeat(level[:, None], frames, axis=1)
-    if settings.formants != "free":
+    if settings.kept_formants != "free":
         base = _with_formants(base, content, styles, shares, settings)
-    gains = Gains(base, attacks, GridWeights().bound, fine=settings.formants == "content")
+    gains = Gains(base, attacks, GridWeights().bound, fine=settings.kept_formants == "content")
     objective = GridObjective(
         np.stack((content.sines, content.residual, noise)),
         [(style.sines, style.residual) for style in styles],
@@ -53,7 +53,14 @@ def stylise(content: Parts, styles: Sequence[Parts], job: Job, settings: Any, sa
     )
     start = np.zeros(objective.shape, dtype=np.float32)
     found = minimise(
-        objective, start, settings.optimiser, settings.iterations, settings.learning_rate, job.report, saved=saved
+        objective,
+        start,
+        settings.optimiser,
+        settings.iterations,
+        settings.learning_rate,
+        job.report,
+        correlation=objective.correlation,
+        saved=saved,
     )
     with torch.no_grad():
         nepers = gains(torch.from_numpy(found.spectrogram)).numpy()
@@ -68,7 +75,7 @@ def _with_formants(
     layout = erb_bands(rate, N_FFT, settings.bands, 60.0, min(18_000.0, 0.45 * rate))
     own = band_envelopes(content.sound, layout, rate, N_FFT, HOP)
     begun = base.copy()
-    if settings.formants == "content":
+    if settings.kept_formants == "content":
         begun[:2] = 0.0
         # The noise gets the content's formants, and of the style how much of it there is.
         begun[2] = own + np.mean(base[2])

@@ -37,7 +37,8 @@ class SmsSettings:
         frames over the tensor as an image. pool: largest of pool x pool responses, images only.
     alpha: weight of the content's error. rounds: of Griffin-Lim, for the method sines.
     bands: of the grid, and of a stylised residual. formants: for voices, grid only: free, they go where the search
-        takes them; content, vowels stay; style, they become the style's.
+        takes them; content, vowels stay; style, they become the style's. speech: the content speaks or sings, its
+        formants stay unless they are to become the style's.
     learning_rate: of adam; for the grid in nepers.
     """
 
@@ -65,6 +66,7 @@ class SmsSettings:
     rounds: int = 500
     bands: int = 48
     formants: Literal["free", "content", "style"] = "free"
+    speech: bool = False
 
     def __post_init__(self) -> None:
         for name, value, choices in (
@@ -89,7 +91,16 @@ class SmsSettings:
         ):
             if not low <= number <= high:
                 raise DuendeError(f"{name} {number:g} is out of range: {low:g} to {high:g}")
-        _ = self.analysis
+        _ = self.analysis  # checks the rest
+        if self.method != "grid" and (self.speech or self.formants != "free"):
+            raise DuendeError(f"method {self.method} does not know formants: take sms:repaired for speech")
+        if self.pool > 1 and self.height == 0:
+            raise DuendeError("pool needs an image: give height 1 or more")
+
+    @property
+    def kept_formants(self) -> str:
+        """free, content or style."""
+        return "content" if self.speech and self.formants == "free" else self.formants
 
     @property
     def analysis(self) -> SineAnalysis:
@@ -124,7 +135,7 @@ class SmsTeacher:
         "11x11": replace(FAITHFUL, height=11, taps=11, filters=64),
         "pooled": replace(FAITHFUL, height=3, taps=3, filters=128, pool=2),
         "repaired": GRID,
-        "voice": replace(GRID, formants="content"),
+        "voice": replace(GRID, speech=True),
     }
     about: Mapping[str, str] = {
         "faithful": "Ordiales and Barrera 2019: 150 sines, tensor of dB, Hz and phase, 4096 random 1x11 filters",
@@ -135,6 +146,11 @@ class SmsTeacher:
         "repaired": "the content's frequencies and phases; levels of partials, residual and noise on an ERB grid",
         "voice": "repaired, with the content's formants: vowels stay",
     }
+
+    def for_targets(self, sample_rate: int) -> SmsSettings:
+        """How a student is taught: at its own rate, windows of the published span."""
+        scale = max(1, round(sample_rate / 48000))
+        return replace(GRID, sample_rate=sample_rate, window=2000 * scale + 1, n_fft=2048 * scale, hop=128 * scale)
 
     def shortest(self, settings: SmsSettings) -> int:
         """A few windows; for the sines' network its own span too."""

@@ -93,7 +93,7 @@ class TensorObjective:
         error = _energy(responses @ responses.T) / n**2 + self._constant
         for share, (found, frames) in zip(self._shares, self._styles, strict=True):
             error = error - 2.0 * share * _energy(responses @ found.T) / (n * frames)
-        return error
+        return torch.as_tensor(error)
 
     def _cross_constant(self) -> Tensor:
         """||sum of share S'S/m||^2"""

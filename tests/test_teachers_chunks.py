@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 import pytest
+import scipy.signal
 
 from duende import DuendeError
 from duende.export.teachers.chunks import Span, join, plan
@@ -104,6 +105,30 @@ def test_chunks_of_different_levels_meet_half_way(rng: np.random.Generator) -> N
     gain_db = level_db(join(pieces, spans, content, RATE), 0.2) - level_db(content, 0.2)
     assert np.abs(np.diff(gain_db)).max() < 0.6
     assert gain_db.max() < 4.0
+
+
+def test_quiet_chunks_stay_quiet_where_a_system_makes_all_alike(rng: np.random.Generator) -> None:
+    content = noise(rng, 18 * RATE, level_dbfs=-20.0)
+    content[: 9 * RATE] *= np.float32(0.3)
+    spans = plan(len(content), 4 * RATE, RATE)
+    pieces = [noise(rng, span.length, level_dbfs=-20.0) for span in spans]
+    made = level_db(join(pieces, spans, content, RATE), 0.2)
+    quiet, loud = np.median(made[: len(made) // 3]), np.median(made[-len(made) // 3 :])
+    assert loud - quiet == pytest.approx(10.46, abs=1.0)
+    assert np.abs(np.diff(made)).max() < 1.2
+
+
+def test_a_fade_is_slow_enough_to_be_no_click(rng: np.random.Generator) -> None:
+    content = noise(rng, 9 * RATE, level_dbfs=-20.0)
+    spans = plan(len(content), 3 * RATE, RATE)
+    low = scipy.signal.butter(8, 150.0, fs=RATE, output="sos")
+    pieces = [
+        scipy.signal.sosfiltfilt(low, noise(rng, span.length, level_dbfs=-10.0)).astype(np.float32) for span in spans
+    ]
+    whole = join(pieces, spans, content, RATE)[round(0.1 * RATE) : -round(0.1 * RATE)]
+    high = scipy.signal.butter(8, 1000.0, "high", fs=RATE, output="sos")
+    clicks = np.abs(scipy.signal.sosfilt(high, whole)[RATE // 10 :]).max() / np.abs(whole).max()
+    assert 20.0 * np.log10(clicks) < -70.0
 
 
 def test_a_silent_chunk_stays_silent(rng: np.random.Generator) -> None:

@@ -2,7 +2,9 @@
 
 Neighbours share a second. At the place of that second where the content is quietest one fades into the other, moved by
 up to 5 ms to where their waves agree best, with gains that keep the power at the correlation they have there. What
-differs in level is made up half on either side, by a gain that runs linearly in dB from join to join.
+differs in level is made up half on either side, by a gain that runs linearly in dB from join to join. A system that
+brings every chunk to the style's level would play quiet chunks as loud as loud ones: the level of all over that of the
+content holds for each chunk, within 12 dB, by a gain that runs from the middle of one to that of the next.
 """
 
 import itertools
@@ -26,6 +28,7 @@ FADE_S = 0.1
 LAG_S = 0.005
 LEVEL_S = 0.25
 MOST_DB = 6.0
+MOST_BALANCE_DB = 12.0
 SHORTEST_S = 2.5
 _SILENT = 1e-5  # RMS under which a level is not compared
 
@@ -62,6 +65,7 @@ def join(pieces: Sequence[Float32], spans: Sequence[Span], content: Float32, sam
     """The whole [samples] from pieces [span's length] of a content [samples]; one piece comes back as it is."""
     if len(pieces) == 1:
         return pieces[0]
+    balance = _balance(pieces, spans, content)
     cuts = [_quietest(content, right.start, left.stop, sample_rate) for left, right in itertools.pairwise(spans)]
     pieces = _levelled(pieces, spans, cuts, sample_rate)
     fade = round(FADE_S * sample_rate)
@@ -75,7 +79,23 @@ def join(pieces: Sequence[Float32], spans: Sequence[Span], content: Float32, sam
         out, into = _gains(fade, _correlation(ahead, next_one))
         whole[first : first + fade] = out * ahead + into * next_one
         whole[first + fade : first + len(moved)] = moved[fade:]
-    return whole
+    return whole * balance
+
+
+def _balance(pieces: Sequence[Float32], spans: Sequence[Span], content: Float32) -> Float32:
+    """A gain for every sample of the whole, with which each chunk is as loud, for its content, as all are."""
+    levels = [(_rms(piece), _rms(content[span.start : span.stop])) for piece, span in zip(pieces, spans, strict=True)]
+    found = [(made, own, span) for (made, own), span in zip(levels, spans, strict=True) if min(made, own) > _SILENT]
+    if not found:
+        return np.ones(len(content), dtype=np.float32)
+    common = sum(made * made for made, _, _ in found) / sum(own * own for _, own, _ in found)
+    decibels = [
+        np.clip(10.0 * np.log10(common * own * own / (made * made)), -MOST_BALANCE_DB, MOST_BALANCE_DB)
+        for made, own, _ in found
+    ]
+    middles = [0.5 * (span.start + span.stop) for _, _, span in found]
+    curve = np.interp(np.arange(len(content)), middles, decibels)
+    return np.asarray(10.0 ** (curve / 20.0), dtype=np.float32)
 
 
 def _quietest(content: Float32, start: int, stop: int, sample_rate: int) -> int:

@@ -237,7 +237,8 @@ def _batchnorm(field: Field, inputs: int) -> list[Layer]:
 
 def _prelu(field: Field, inputs: int) -> list[Layer]:
     (part,) = _weights(field, 1, 1)
-    slopes = part.array(None, None)[0] if isinstance((part.value or [0])[0], list) else part.array(None)
+    nested = isinstance(part.value, list) and bool(part.value) and isinstance(part.value[0], list)
+    slopes = part.array(None, None)[0] if nested else part.array(None)
     if len(slopes) not in (1, inputs):
         raise part.wrong(f"1 or {inputs} slopes are wanted")
     return [Activation("prelu", tuple(float(slope) for slope in np.broadcast_to(slopes, (inputs,))))]

@@ -25,6 +25,7 @@ Float32 = npt.NDArray[np.float32]
 
 FADE_IN_S = 0.05
 SWITCH_S = 0.03
+MEND_S = 0.02
 WARM_BLOCKS = 2
 WARM_FRAMES = 1024
 TRIES = 8
@@ -87,6 +88,11 @@ class Host:
         self.shared.header[DRY_CHANNELS], self.shared.header[WET_CHANNELS] = inputs, outputs
         rig.chain.prepare(rate, device.block, most, inputs, outputs)
         self._in = np.zeros((most, inputs), dtype=np.float32)
+        # The jump of the input where the device has lost some of it is covered, falling to 0.
+        self._mend = np.float32(1.0) - raised_cosine(max(1, round(MEND_S * rate)), most)
+        self._mend_at = len(self._mend)
+        self._other_in = np.zeros((most, inputs), dtype=np.float32)
+        self._tear, self._last_in = (np.zeros((1, inputs), dtype=np.float32) for _ in range(2))
         self._out = np.zeros((most, outputs), dtype=np.float32)
         self._other = np.zeros((most, outputs), dtype=np.float32)
         self._caught = np.zeros((most, inputs), dtype=np.float32)
@@ -223,7 +229,7 @@ class Host:
                 if self._priority is not None:
                     self.notice = raise_priority(self._priority) or ""
                 self._ready = True
-            late = self._play(block, out)
+            late = self._play(block, out, input_xrun)
         except Exception:  # noqa: BLE001  the show goes on: silence for this block, counted and visible
             out.fill(0.0)
             telemetry.add("failed")
@@ -239,11 +245,12 @@ class Host:
         telemetry.block_done(duration_us)
         self._watch(late or duration_us > period_us)
 
-    def _play(self, block: Float32, out: Float32) -> bool:
-        """Audio thread: True where a relay's result was not there in time."""
+    def _play(self, block: Float32, out: Float32, torn: bool) -> bool:
+        """Audio thread: True where a relay's result was not there in time. torn: input before this block was lost."""
         count, late = len(block), False
         source, result = self._in[:count], self._out[:count]
         np.copyto(source, block)
+        self._join(source, torn)
         if self.relay is None:
             self._chains(source, result)
         else:
@@ -261,6 +268,19 @@ class Host:
         telemetry.set_level("input_power", _power(source))
         telemetry.set_level("output_power", _power(result))
         return late
+
+    def _join(self, source: Float32, torn: bool) -> None:
+        """Let what comes after a loss begin where the input was: a style would make a burst of the jump."""
+        if torn:
+            np.subtract(self._last_in, source[:1], out=self._tear)
+            self._mend_at = 0
+        at = self._mend_at
+        if at < len(self._mend):
+            cover = self._mend[at : at + len(source)]
+            np.multiply(self._tear, cover[:, None], out=self._other_in[: len(cover)])
+            np.add(source[: len(cover)], self._other_in[: len(cover)], out=source[: len(cover)])
+            self._mend_at = at + len(cover)
+        np.copyto(self._last_in, source[-1:])
 
     def _chains(self, source: Float32, result: Float32) -> None:
         """Audio thread, or the relay's: a block, while other threads of the process wait (`manners`)."""

@@ -9,12 +9,13 @@ held in rests, smoothed over 0.35 octave), and R_b the power response of the sty
     shape_k,b = log sqrt(S_k,b / S_l),   tilt_b = log sqrt(R_b / sum_b n_b R_b),
     g_k,b = r_k,b + clip(tilt_b - shape_k,b, +-B_k) - tilt_b,
     c = (gamma - 1) log(l / sqrt S_l) + d - log sqrt(sum_b n_b R_b sum_k exp(2 g_k,b + 2 shape_k,b)),
-    gain_k,b = exp(g_k,b + c),
+    gain_k,b = exp(g_k,b + c - max(0, log(sum_b n_b R_b sum_k P_k,b exp(2 (g_k,b + c)) / (BURST l^2)) / 2)),
 
 where r, gamma and d come from the student. B is 24 dB for the dry path: with r = d = 0 and gamma = 1 the way is a
 causal matched equaliser with the bounds of one, so a student starts there. Everything that balances levels is slow:
-a balance struck in every frame pulls attacks about and costs onsets. `amount` scales all logarithms of the dry path
-and c, and the other excitations linearly, so that amount 0 is the plain guitar.
+a balance struck in every frame pulls attacks about and costs onsets. The last term alone is quick: whitening takes a
+click in a pure tone for music, and what is BURST louder than the input that made it is held there. `amount` scales all
+logarithms of the dry path and c, and the other excitations linearly, so that amount 0 is the plain guitar.
 """
 
 import math
@@ -43,6 +44,8 @@ COMMON_RANGE = (-9.0, 5.0)
 FINE_BINS, GROUP = 128, 4
 # What lies under -50 dBFS is hum and hiss rather than playing, and moves the averages little.
 REST_POWER = 1e-5
+# Guitars, played, stay below 9 dB over their own level; a click in a low sine came out 15 to 25 dB over it.
+BURST = 10.0 ** (9.0 / 10.0)
 EXPECTED_DBFS, EXPECTED_WEIGHT = -45.0, 0.03
 
 
@@ -59,12 +62,14 @@ class Observation:
     power:    float32 [1, frames, excitations, bands].
     shape:    float32 [1, frames, excitations, bands].
     swing:    float32 [1, frames], log(l / sqrt S_l), clipped to -6..3.
+    level:    float32 [1, frames], l squared.
     """
 
     features: Float32
     power: Float32
     shape: Float32
     swing: Float32
+    level: Float32
 
 
 def expected_shapes(names: Sequence[str], bands: Bands, sizes: StftSizes, sample_rate: float) -> Float64:
@@ -129,7 +134,7 @@ class Observer:
         shape = (1, max_frames, excitations, count)
         self._power, self._slow, self._smooth = (np.zeros(shape, dtype=np.float32) for _ in range(3))
         self._log_slow_level = np.zeros((1, max_frames, 1, 1), dtype=np.float32)
-        self._swing = np.zeros((1, max_frames), dtype=np.float32)
+        self._swing, self._level = (np.zeros((1, max_frames), dtype=np.float32) for _ in range(2))
         self._joined = np.zeros((1, max_frames, 2 * count), dtype=np.float32)
         # Relative levels, the same less their mean over bands, and the dry shape less its mean: one product.
         centred = np.eye(count) - 1.0 / count
@@ -200,6 +205,7 @@ class Observer:
                 now = float(level[channel, frame])
                 square += now * now
             square /= channels
+            self._level[0, frame] = square
             share = self._rate * square / (square + 0.01 * total / (weight + 1e-9) + REST_POWER)
             keep = 1.0 - share
             total = keep * total + share * square
@@ -260,7 +266,7 @@ class Observer:
             band_features=features[:, :, :-1],
             swing_feature=features[:, :, -1],
             swing=self._swing[:, :frames],
-            observation=Observation(features, power, shape, self._swing[:, :frames]),
+            observation=Observation(features, power, shape, self._swing[:, :frames], self._level[:, :frames]),
         )
 
 
@@ -360,6 +366,8 @@ class GainLaw:
             common -= 0.5 * math.log(predicted + POWER_FLOOR) if predicted < math.inf else math.inf
             common = min(COMMON_RANGE[1], max(COMMON_RANGE[0], common))
             np.multiply(gain[0, frame], math.exp(amount * common), out=gain[0, frame])
+        if amount > 0.0:
+            self._hold(view, seen, amount)
 
         covered = self._bands.bins
         np.matmul(gain, self._bands.interpolation, out=view.bins)
@@ -369,6 +377,18 @@ class GainLaw:
             out[:, :, covered:] = 0.0
         if amount < 1.0:
             self._keep_top(spectra, amount, out)
+
+    def _hold(self, view: "_LawViews", seen: Observation, amount: float) -> None:
+        """Keep every frame's sound below BURST times the power of the input that makes it."""
+        energy = view.energy
+        np.multiply(view.gain, view.gain, out=energy)
+        np.multiply(energy, seen.power, out=energy)
+        np.add.reduce(energy, axis=2, out=view.band_energy)
+        for frame in range(energy.shape[1]):
+            heard = float(np.dot(view.band_energy[0, frame], self._weights))
+            most = BURST * (float(seen.level[0, frame]) + LEVEL_FLOOR**2)
+            if heard > most:
+                np.multiply(view.gain[0, frame], (most / heard) ** (0.5 * amount), out=view.gain[0, frame])
 
     def _view(self, frames: int) -> "_LawViews":
         gain = self._gain[:, :frames]

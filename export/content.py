@@ -44,7 +44,7 @@ def hear(samples: Float32, sample_rate: float, sizes: StftSizes, run_in: int, pa
     kept = frames - first
     spectra = np.zeros((kept, len(names), bands.bins), dtype=np.complex64)
     features: list[Float32] = []
-    rows: dict[str, list[Float32]] = {"power": [], "shape": [], "swing": []}
+    rows: dict[str, list[Float32]] = {"power": [], "shape": [], "swing": [], "level": []}
     for start in range(0, frames, CHUNK_FRAMES):
         stop = min(frames, start + CHUNK_FRAMES)
         block = samples[start * hop : stop * hop].reshape(1, -1)

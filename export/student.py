@@ -150,7 +150,8 @@ class Heard:
     """A batch of content as the engine's observer saw it; float32 tensors, frames aligned.
 
     spectra complex64 [batch, frames, excitations, bins]; features [batch, past + frames, features]; power and shape
-    [batch, frames, excitations, bands]; swing [batch, frames]; aligned [batch, frames * hop], the input one hop late.
+    [batch, frames, excitations, bands]; swing and level [batch, frames]; aligned [batch, frames * hop], the input one
+    hop late.
     """
 
     spectra: Tensor
@@ -158,6 +159,7 @@ class Heard:
     power: Tensor
     shape: Tensor
     swing: Tensor
+    level: Tensor
     aligned: Tensor
 
     def to(self, device: torch.device) -> "Heard":
@@ -232,6 +234,10 @@ class Renderer(nn.Module):
         common = common - 0.5 * torch.log(predicted + mixer.POWER_FLOOR)
         common = setting.amount[:, None] * common.clamp(*mixer.COMMON_RANGE)
         gain = gain * torch.exp(common)[..., None, None]
+        heard_power = ((torch.square(gain) * heard.power).sum(dim=2) * weights[:, None]).sum(dim=-1)
+        most = mixer.BURST * (heard.level + mixer.LEVEL_FLOOR**2)
+        burst = torch.log((heard_power + mixer.POWER_FLOOR) / most).clamp(min=0.0)
+        gain = gain * torch.exp(-0.5 * setting.amount[:, None] * burst)[..., None, None]
         return gain, torch.square(gain) * heard.power
 
     def forward(self, heard: Heard, setting: Setting, gains: Tensor) -> Tensor:

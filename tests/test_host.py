@@ -132,3 +132,22 @@ def test_rates_that_no_style_plays_at() -> None:
     assert check_rate(96000.0) == 96000.0
     with pytest.raises(DuendeError, match="22050 Hz: this version plays at 44100, 48000, 88200, 96000 Hz"):
         check_rate(22050.0)
+
+
+@pytest.mark.parametrize("torn", [True, False])
+def test_input_that_was_lost_leaves_no_step(torn: bool) -> None:
+    rig = build_rig([])
+    host = Host(rig, ArrayDevice(np.zeros((128, 1), dtype=np.float32), RATE, 128))
+    played, heard = np.full((40, 128, 1), 0.3, dtype=np.float32), np.zeros((40, 128, 1), dtype=np.float32)
+    # Behind the fade in; a loss, and what comes after it lies elsewhere.
+    played[25:] = -0.2
+    for number, (block, out) in enumerate(zip(played, heard, strict=True)):
+        host.callback(block, out, torn and number == 25, False)
+    after = heard[25:].ravel()
+    assert heard[24, -1, 0] == pytest.approx(0.3, abs=1e-6)
+    largest = np.abs(np.diff(after, prepend=heard[24, -1, 0])).max()
+    if torn:
+        assert largest < 1e-3
+        assert np.abs(after[round(0.021 * RATE) :] + 0.2).max() < 1e-6
+    else:
+        assert largest == pytest.approx(0.5, abs=1e-6)

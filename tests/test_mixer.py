@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from duende.engine.mixer import (
+    BURST,
     COMMON_RANGE,
     DRY_BOUND,
     GAIN_RANGE,
@@ -179,6 +180,7 @@ def test_averages_are_taken_over_where_they_mean_the_same(scene: Scene) -> None:
 @pytest.mark.parametrize("amount", [1.0, 0.6, 0.0])
 def test_the_law_follows_its_formula(amount: float, scene: Scene, rng: np.random.Generator) -> None:
     seen = observe(scene, [30])
+    seen.level[0, ::2] *= 1e-3
     ratios = rng.normal(-1.0, 3.0, seen.power.shape).astype(np.float32)
     dynamics = np.stack([rng.normal(0.0, 0.3, (1, FRAMES)), rng.uniform(0.5, 1.5, (1, FRAMES))], axis=2)
     response = rng.uniform(0.1, 4.0, BANDS.count).astype(np.float32)
@@ -189,7 +191,7 @@ def test_the_law_follows_its_formula(amount: float, scene: Scene, rng: np.random
     widths = band_widths(BANDS, SIZES)
     tilt = 0.5 * np.log(response / np.sum(widths * response))
     bound = np.array([DRY_BOUND, *[OTHER_BOUND] * (EXCITATIONS - 1)])[:, None]
-    wanted = np.zeros_like(out, dtype=np.complex128)
+    wanted, held = np.zeros_like(out, dtype=np.complex128), 0
     for channel in range(2):
         for frame in range(FRAMES):
             shape = seen.shape[0, frame].astype(np.float64)
@@ -202,12 +204,16 @@ def test_the_law_follows_its_formula(amount: float, scene: Scene, rng: np.random
             swing, gamma = dynamics[0, frame]
             common = (gamma - 1.0) * seen.swing[0, frame] + swing - 0.5 * np.log(predicted + POWER_FLOOR)
             gain *= np.exp(amount * np.clip(common, *COMMON_RANGE))
+            heard = np.sum(widths * response * np.sum(gain**2 * seen.power[0, frame], axis=0))
+            held += heard > BURST * seen.level[0, frame]
+            gain *= min(1.0, BURST * (seen.level[0, frame] + 1e-10) / max(heard, 1e-30)) ** (0.5 * amount)
             spectra = scene.spectra[channel, :, frame]
             wanted[channel, frame, : BANDS.bins] = np.sum(
                 (gain @ BANDS.interpolation) * spectra[:, : BANDS.bins], axis=0
             )
             wanted[channel, frame, BANDS.bins :] = (1.0 - amount) * spectra[0, BANDS.bins :]
     assert np.abs(out - wanted).max() <= 1e-4 * np.abs(wanted).max()
+    assert 0 < held < 2 * FRAMES or amount == 0.0, "both sides of the bound are seen"
     if amount == 0.0:
         assert np.abs(out - scene.spectra[:, 0]).max() <= 1e-6 * np.abs(out).max()
 

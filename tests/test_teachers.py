@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 from duende.export.teachers.cnn import CnnObjective, FilterBank, GramError, fresh_errors, fresh_style_error
 from duende.export.teachers.kernel import KernelObjective, arc, diagonal_sums, span, spread_diagonals
 from duende.export.teachers.objective import Objective, weight_deviation
-from duende.export.teachers.solve import Optimiser, minimise
+from duende.export.teachers.solve import Correlation, Optimiser, minimise
 from duende.export.teachers.spectra import Analysis, istft, log_magnitudes, magnitudes, stft
 from duende.export.teachers.teacher import Step
 from signals import noise, snr_db, tone
@@ -231,3 +231,17 @@ def test_a_sine_reads_alike_at_every_size() -> None:
         log = log_magnitudes(stft(audio, analysis), analysis)
         peaks.append(float(log[len(log) // 2].max()))
     assert peaks[0] == pytest.approx(peaks[1], rel=1e-4)
+
+
+def test_the_correlation_is_pearsons_in_any_basis(rng: np.random.Generator) -> None:
+    content, style, other = (spectrogram(rng, frames) for frames in (8, 6, 8))
+    other = np.asarray(0.6 * content + 0.4 * other, dtype=np.float32)
+    basis = span(content, style)
+    mixed = np.asarray(np.asarray(rng.standard_normal((8, 8)), dtype=np.float32) @ content + 1.0, dtype=np.float32)
+    assert basis.shape[1] < BINS
+    for x in (other, -other, content):
+        assert Correlation(content)(x) == pytest.approx(np.corrcoef(content.ravel(), x.ravel())[0, 1], abs=1e-6)
+    inside = (mixed @ basis) @ basis.T
+    wanted = np.corrcoef(content.ravel(), inside.ravel())[0, 1]
+    assert Correlation(content @ basis, basis)(inside @ basis) == pytest.approx(wanted, abs=1e-5)
+    assert Correlation(content)(np.zeros_like(content)) == 0.0

@@ -7,6 +7,7 @@ from ... import DuendeError
 WAYS = ("windows", "cached")
 SCALES = ("log", "unit")
 STYLE_CODES = ("mean", "cyclic")
+JOINS = ("sounds", "spectrograms")
 INVERSIONS = ("input-phase", "zero-phase", "griffin-lim")
 
 
@@ -22,7 +23,8 @@ class CoderSettings:
     windows alone. filters: of the strided layers; latent: size of the dense code, 0 for a convolutional one. scale:
     log, log(1 + magnitude), or unit, 80 dB brought to 0..1 in every window. style_code: mean, the mean code of all
     the style's windows, or cyclic, window by window, the style repeated. inversion: input-phase, zero-phase
-    (magnitudes straight into the istft) or griffin-lim with so many `rounds`.
+    (magnitudes straight into the istft) or griffin-lim with so many `rounds`. joined: sounds, every window inverted by
+    itself, or spectrograms, laid together before they are inverted.
 
     cached alone. bands: on the ERB scale; width: channels; latent: channels of the code; dilations: of the encoder's
     and the decoder's layers, in frames. bound_db: no gain goes beyond. smooth_ms: of the gains over time.
@@ -44,6 +46,7 @@ class CoderSettings:
     style_code: str = "mean"
     inversion: str = "input-phase"
     rounds: int = 100
+    joined: str = "sounds"
     bands: int = 64
     width: int = 64
     dilations: tuple[int, ...] = (1, 2, 4)
@@ -56,6 +59,7 @@ class CoderSettings:
             ("scale", self.scale, SCALES),
             ("style_code", self.style_code, STYLE_CODES),
             ("inversion", self.inversion, INVERSIONS),
+            ("joined", self.joined, JOINS),
         ):
             if value not in choices:
                 raise DuendeError(f"{name} {value!r}: choose {', '.join(choices)}")

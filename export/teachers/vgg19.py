@@ -165,12 +165,12 @@ REPAIRED = VggSettings(
     pooling="average",
     norm="own",
     zones=8,
-    content_weight=0.05,
+    content_weight=0.2,
     style_weight=1.0,
     smoothness=0.05,
-    learning_rate=0.05,
+    learning_rate=0.1,
     fade=True,
-    iterations=200,
+    iterations=80,
 )
 
 
@@ -213,8 +213,8 @@ class VggTeacher:
             notices = [f"VGG19 has the weights of {settings.weights.name}"]
         saved = Saved(self.name, job, settings)
         network = Vgg19(settings.layers, weights, job.seed, settings.before_relu, settings.pooling, job.device)
-        shown = _shown(job, settings)
-        errors = _Errors(network, shown, job, settings)
+        shown = shown_of(job, settings)
+        errors = VggErrors(network, shown, job, settings)
         plan = Descent(
             settings.iterations,
             settings.optimiser,
@@ -241,7 +241,7 @@ class VggTeacher:
         return Made(audio, history, notices, details)
 
 
-class _Errors:
+class VggErrors:
     """Content, style and smoothness errors of a picture, weighted."""
 
     def __init__(self, network: Vgg19, shown: Shown, job: Job, settings: VggSettings) -> None:
@@ -301,7 +301,7 @@ class _Errors:
         total = sum(style.weight for style in job.styles)
         grams: dict[int, Tensor] = {}
         for style in job.styles:
-            found = self._network(_seen(style.audio, job, settings))
+            found = self._network(seen_of(style.audio, job, settings))
             for number in self._style_layers:
                 part = self._gram(found[number]) * (style.weight / total)
                 grams[number] = grams[number] + part if number in grams else part
@@ -318,14 +318,14 @@ def _zones(count: int, height: int) -> Tensor:
     return weights / weights.sum(dim=1, keepdim=True)
 
 
-def _shown(job: Job, settings: VggSettings) -> Shown:
+def shown_of(job: Job, settings: VggSettings) -> Shown:
     if settings.picture == "gains":
         styles, weights = [style.audio for style in job.styles], [style.weight for style in job.styles]
         return GainPicture(job.content, styles, weights, settings.analysis, job.device)
     return _decibels(job.content, job, settings)
 
 
-def _seen(audio: Float32, job: Job, settings: VggSettings) -> Tensor:
+def seen_of(audio: Float32, job: Job, settings: VggSettings) -> Tensor:
     if settings.picture == "gains":
         return band_picture(audio, settings.analysis, job.device)
     return _decibels(audio, job, settings).seen

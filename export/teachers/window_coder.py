@@ -185,9 +185,23 @@ def _magnitudes(values: Float32, analysis: Analysis, settings: CoderSettings) ->
 def _sound(
     magnitude: Float32, spectrum: Complex64, analysis: Analysis, length: int, settings: CoderSettings, seed: int
 ) -> Float32:
+    if settings.joined == "spectrograms":
+        return _inverted(magnitude, spectrum, analysis, length, settings, seed)
+    frames = range(0, len(spectrum), settings.window)
+    parts = [slice(start, start + settings.window) for start in frames]
+    sounds = [
+        _inverted(magnitude[part], spectrum[part], analysis, settings.window * analysis.hop, settings, seed)
+        for part in parts
+    ]
+    return np.concatenate(sounds)[:length]
+
+
+def _inverted(
+    magnitude: Float32, spectrum: Complex64, analysis: Analysis, length: int, settings: CoderSettings, seed: int
+) -> Float32:
     if settings.inversion == "griffin-lim":
         return griffin_lim(magnitude, analysis, length, settings.rounds, seed)
     if settings.inversion == "zero-phase":
-        # A window of zero phase is an impulse at its edge; librosa's istft, given magnitudes, does just this.
+        # librosa's istft, given magnitudes, does just this: an impulse in the middle of every frame.
         return istft(magnitude.astype(np.complex64), analysis, length)
     return with_phase_of(spectrum, magnitude, analysis, length)

@@ -1,13 +1,16 @@
 # Each target makes what it needs: `make demo` or `make test` in a fresh clone is enough.
 #   make PYTHON=python3.12 test             another Python (3.11 or newer)
 #   make TORCH='torch==2.13.0+cpu' test     another build of torch; pip options may follow the name
+#   make LOCK=requirements-lock.txt test    the versions that CI tests with, and no others
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+LOCK ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+LOCKED := $(if $(LOCK),--constraint $(LOCK))
 
 .PHONY: help setup demo test lint docs bench clean
 
@@ -30,14 +33,14 @@ $(VENV)/stamp-venv:
 
 $(VENV)/stamp-light: pyproject.toml | $(VENV)/stamp-venv
 	@echo 'installing the light environment (once; a minute)'
-	@$(PIP) install -e '.[cpu,plot]'
+	@$(PIP) install $(LOCKED) -e '.[cpu,plot]'
 	@touch $@
 
 # Holds all of the light environment too: `make demo` after `make test` installs nothing.
 $(VENV)/stamp-dev: pyproject.toml | $(VENV)/stamp-venv
 	@echo 'installing the development environment, torch included (once; some minutes)'
-	@$(PIP) install $(TORCH)
-	@$(PIP) install -e '.[cpu,fx,train,midi,gui,docs,dev]'
+	@$(PIP) install $(LOCKED) $(TORCH)
+	@$(PIP) install $(LOCKED) -e '.[cpu,fx,train,midi,gui,docs,dev]'
 	@touch $(VENV)/stamp-light $@
 
 setup: $(VENV)/stamp-dev

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from licences import allowed, refused
+from licences import ELSEWHERE, allowed, installed, named, refused, unchecked
 
 SCRIPT = Path(__file__).with_name("licences.py")
 
@@ -88,3 +88,12 @@ def test_exceptions_go_by_package_name() -> None:
     proprietary = "NVIDIA Proprietary Software"
     assert refused([("nvidia-cublas", proprietary)]) == []
     assert refused([("other-nvidia", proprietary)]) == [f"other-nvidia: {proprietary}"]
+
+
+def test_every_extra_is_covered() -> None:
+    packages = installed()
+    assert {"torch", "pyo", "ray", "onnxruntime-gpu"} <= named()
+    assert unchecked(packages) == []
+    without = [one for one in packages if one[0].lower() != "pyo"]
+    assert unchecked(without) == ["pyo"]
+    assert refused(list(ELSEWHERE.items())) == []

@@ -683,8 +683,8 @@ def _pack(folder: Path) -> Iterator[Harness]:
         except DuendeError:
             assert set(folder.rglob("*")) <= before | {library.own}, "a refused pack left something behind"
             return
-        for one in entry.read().slots:
-            entry.file_of(one)
+        for slot in entry.read().slots:
+            entry.file_of(slot)
         assert all(one.parent == library.own for one in set(folder.rglob("*")) - before - {library.own})
         for one in library.own.iterdir():
             one.unlink()

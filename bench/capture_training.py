@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import soundfile
-import torch
 
 from duende.engine.bench import machine
 from duende.engine.waveform_model import open_waveform
@@ -112,7 +111,7 @@ def _on(guitar: Float32, model: Path, done: Captured) -> float:
     kept = LATER - done.alignment.shift
     wanted = rendered(model, guitar)[: len(guitar) - max(0, kept)]
     answer = done.trained.answer(guitar)[max(0, kept) :]
-    return esr(torch.from_numpy(answer), torch.from_numpy(wanted[: len(answer)]))
+    return esr(answer, wanted[: len(answer)])
 
 
 if __name__ == "__main__":

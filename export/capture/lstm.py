@@ -18,6 +18,7 @@ class Lstm:
     """One layer of `hidden` cells and a linear head; starts, as NAM's players do, after half a second of zeros.
 
     weights: input [4H, 1], state [4H, H], bias [4H] (rows in the order i, f, g, o), head [1, H] and its bias [1].
+    flat:    all of them, one after the other, float32; shapes: rows and columns of each in it.
     scale:   factor of the output.
     """
 
@@ -30,7 +31,11 @@ class Lstm:
         generator = torch.Generator().manual_seed(seed)
         shapes = ((4 * hidden, 1), (4 * hidden, hidden), (4 * hidden,), (1, hidden), (1,))
         bound = 1.0 / math.sqrt(hidden)
-        self.weights = [bound * (2.0 * torch.rand(shape, generator=generator) - 1.0) for shape in shapes]
+        parts = [bound * (2.0 * torch.rand(shape, generator=generator) - 1.0) for shape in shapes]
+        self.flat = torch.cat([part.flatten() for part in parts]).numpy()
+        pieces = torch.from_numpy(self.flat).split([part.numel() for part in parts])
+        self.weights = [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)]
+        self.shapes = [(shape[0], shape[1]) if len(shape) == 2 else (1, shape[0]) for shape in shapes]
         self.weights[2][hidden : 2 * hidden] += 1.0
 
     def run(self, audio: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:

@@ -16,9 +16,9 @@ _TINY = 1e-12
 
 @dataclass
 class _Group:
-    """Matrices of one shape [n, rows, columns]: which, moments, covariances and their bases (left, right)."""
+    """Matrices of one shape [n, rows, columns]: which places, moments, covariances and their bases (left, right)."""
 
-    places: list[int]
+    places: Tensor
     mean: Tensor
     square: Tensor
     left: Tensor
@@ -28,49 +28,51 @@ class _Group:
 
 
 class Soap:
-    """Steps on a list of tensors of one or two dimensions, in place."""
+    """Steps on a flat tensor of matrices, in place."""
 
-    def __init__(self, weights: Sequence[Tensor]) -> None:
-        self._weights = list(weights)
+    def __init__(self, flat: Tensor, shapes: Sequence[tuple[int, int]]) -> None:
+        """shapes: rows and columns of each matrix, one after the other in flat."""
+        self._flat = flat
         self._step = 0
         self._groups: list[_Group] = []
-        shapes: dict[tuple[int, int], list[int]] = {}
-        for place, weight in enumerate(self._weights):
-            shapes.setdefault(self._matrix(weight), []).append(place)
-        for (rows, columns), places in shapes.items():
-            zeros = torch.zeros(len(places), rows, columns)
-            left, right = torch.zeros(len(places), rows, rows), torch.zeros(len(places), columns, columns)
-            self._groups.append(_Group(places, zeros, zeros.clone(), left, right, left.clone(), right.clone()))
-
-    @staticmethod
-    def _matrix(weight: Tensor) -> tuple[int, int]:
-        return (weight.shape[0], weight.shape[1]) if weight.ndim == 2 else (1, weight.numel())
+        places: dict[tuple[int, int], list[Tensor]] = {}
+        start = 0
+        for rows, columns in shapes:
+            here = torch.arange(start, start + rows * columns).view(rows, columns)
+            places.setdefault((rows, columns), []).append(here)
+            start += rows * columns
+        for (rows, columns), same in places.items():
+            zeros = torch.zeros(len(same), rows, columns)
+            left, right = torch.zeros(len(same), rows, rows), torch.zeros(len(same), columns, columns)
+            group = _Group(torch.stack(same), zeros, zeros.clone(), left, right, left.clone(), right.clone())
+            self._groups.append(group)
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], rate: float) -> None:
-        """One step against the gradients, each like its weight; the first only learns the bases."""
+    def step(self, gradient: Tensor, rate: float) -> None:
+        """One step against the flat gradient; the first only learns the bases."""
         self._step += 1
+        change = torch.empty_like(self._flat)
         for group in self._groups:
-            gradient = torch.stack([gradients[place].reshape(group.mean.shape[1:]) for place in group.places])
-            group.left.lerp_(gradient @ gradient.mT, 1.0 - _MEMORY)
-            group.right.lerp_(gradient.mT @ gradient, 1.0 - _MEMORY)
+            here = gradient[group.places]
+            group.left.lerp_(here @ here.mT, 1.0 - _MEMORY)
+            group.right.lerp_(here.mT @ here, 1.0 - _MEMORY)
             if self._step == 1:
                 group.left_basis, group.right_basis = (
                     torch.linalg.eigh(covariance.double())[1].float() for covariance in (group.left, group.right)
                 )
                 continue
             age = self._step - 1
-            group.mean.lerp_(gradient, 1.0 - _MEMORY)
-            group.square.lerp_(self._turned(group, gradient).square(), 1.0 - _MEMORY)
+            group.mean.lerp_(here, 1.0 - _MEMORY)
+            group.square.lerp_(self._turned(group, here).square(), 1.0 - _MEMORY)
             correction = 1.0 - _MEMORY**age
             update = self._turned(group, group.mean) / correction
             update /= (group.square / correction).sqrt_().add_(_TINY)
-            update = group.left_basis @ update @ group.right_basis.mT
-            for place, change in zip(group.places, update, strict=True):
-                self._weights[place].sub_(change.reshape(self._weights[place].shape), alpha=rate)
+            change[group.places] = group.left_basis @ update @ group.right_basis.mT
             if age % _REFRESHED == 0:
                 group.left_basis = torch.linalg.qr(group.left @ group.left_basis)[0]
                 group.right_basis = torch.linalg.qr(group.right @ group.right_basis)[0]
+        if self._step > 1:
+            self._flat.sub_(change, alpha=rate)
 
     @staticmethod
     def _turned(group: _Group, matrices: Tensor) -> Tensor:

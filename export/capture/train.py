@@ -10,7 +10,6 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from ... import DuendeError
 from .loss import Loss, esr
@@ -23,7 +22,7 @@ SIZES = (*SHAPES, "lstm")
 SHARDS = 2
 _WARM_UP = 0.03
 _LAST_RATE = 0.01
-_JUDGINGS = 40
+_JUDGINGS = 24
 
 Float32 = npt.NDArray[np.float32]
 Student = WaveNet | Lstm
@@ -80,7 +79,9 @@ class Trained:
 class _Shard(Protocol):
     """A part of every batch, with room of its own, so that shards run side by side."""
 
-    def gradients(self) -> list[Tensor]: ...
+    def gradient(self) -> Float32:
+        """Of the flat weights; it lives until the next call."""
+        ...
 
 
 def new_student(size: str, sample_rate: int, seed: int = 1) -> Student:
@@ -104,11 +105,11 @@ def train(
     gain = float(np.sqrt(np.mean(wet.astype(np.float64) ** 2)))
     if not gain > 0.0:
         raise DuendeError("WET is silent where there is playing to learn from")
-    dry, wanted = torch.from_numpy(take.dry), torch.from_numpy(take.wet / np.float32(gain))
-    loss = Loss(wanted[take.learned.start : take.learned.stop], config.spectral)
-    shards = [_shard(student, take, dry, wanted, loss, config.seed, number) for number in range(SHARDS)]
-    optimiser = Soap(student.weights)
-    best, best_error, history = [weight.detach().clone() for weight in student.weights], math.inf, []
+    wanted = take.wet / np.float32(gain)
+    loss = Loss(take.learned.of(wanted), config.spectral)
+    shards = [_shard(student, take, wanted, loss, config.seed, number) for number in range(SHARDS)]
+    optimiser = Soap(torch.from_numpy(student.flat), student.shapes)
+    best, best_error, history = student.flat.copy(), math.inf, []
     threads_before = torch.get_num_threads()
     torch.set_num_threads(1)
     started, step, complete, share, judged_share = time.perf_counter(), 0, False, 0.0, 0.0
@@ -118,17 +119,16 @@ def train(
         error = _error(student, take, gain)
         history.append((time.perf_counter() - started, step, error))
         if error < best_error:
-            best, best_error = [weight.detach().clone() for weight in student.weights], error
+            best, best_error = student.flat.copy(), error
 
     pool = ThreadPoolExecutor(max(1, min(config.threads, SHARDS)))
     try:
         while share < 1.0:
-            parts = list(pool.map(lambda shard: shard.gradients(), shards))
-            gradients = [torch.stack(same).mean(dim=0) for same in zip(*parts, strict=True)]
+            gradient = np.mean(list(pool.map(lambda shard: shard.gradient(), shards)), axis=0)
             rate = config.rate * min(1.0, (share + 1e-3) / _WARM_UP)
             rate *= _LAST_RATE + (1.0 - _LAST_RATE) * 0.5 * (1.0 + math.cos(math.pi * share))
-            if all(bool(torch.isfinite(gradient).all()) for gradient in gradients):
-                optimiser.step(gradients, rate)
+            if np.isfinite(gradient).all():
+                optimiser.step(torch.from_numpy(gradient), rate)
             step += 1
             elapsed = time.perf_counter() - started
             share = min(1.0, step / config.steps if config.steps else elapsed / config.seconds)
@@ -145,9 +145,9 @@ def train(
     finally:
         pool.shutdown()
         torch.set_num_threads(threads_before)
-    for weight, kept in zip(student.weights, best, strict=True):
+    for weight in student.weights:
         weight.requires_grad_(False)
-        weight.copy_(kept)
+    student.flat[:] = best
     if not math.isfinite(best_error):
         raise DuendeError("the training never gave numbers: is one of the files damaged?")
     return Trained(student, gain, best_error, step, time.perf_counter() - started, complete, history)
@@ -157,42 +157,40 @@ def _error(student: Student, take: Take, gain: float) -> float:
     """ESR on the stretch that judges, heard with the second before it."""
     before = min(take.judged.start, max(student.run_in, take.sample_rate))
     answer = student.answer(take.dry[take.judged.start - before : take.judged.stop])[before:]
-    error = esr(torch.from_numpy(answer) * gain, torch.from_numpy(take.judged.of(take.wet)))
+    error = esr(answer * gain, take.judged.of(take.wet))
     return error if math.isfinite(error) else math.inf
 
 
-def _shard(student: Student, take: Take, dry: Tensor, wanted: Tensor, loss: Loss, seed: int, number: int) -> _Shard:
+def _shard(student: Student, take: Take, wanted: Float32, loss: Loss, seed: int, number: int) -> _Shard:
     rng = np.random.default_rng((seed, number))
     if isinstance(student, Lstm):
-        return _LstmShard(student, dry, wanted, take, loss, rng, number)
-    return _WaveNetShard(student, dry, wanted, take, loss, rng)
+        return _LstmShard(student, wanted, take, loss, rng)
+    return _WaveNetShard(student, wanted, take, loss, rng)
 
 
 class _WaveNetShard:
     """Stretches from anywhere in the take, each with the receptive field before it."""
 
-    def __init__(
-        self, net: WaveNet, dry: Tensor, wanted: Tensor, take: Take, loss: Loss, rng: np.random.Generator
-    ) -> None:
+    def __init__(self, net: WaveNet, wanted: Float32, take: Take, loss: Loss, rng: np.random.Generator) -> None:
         # Nothing was played before the beginning.
-        self._dry = torch.cat((torch.zeros(net.run_in), dry))
+        self._dry = np.concatenate((np.zeros(net.run_in, dtype=np.float32), take.dry))
         self._wanted, self._loss, self._rng = wanted, loss, rng
         self._first, self._last = take.learned.start, take.learned.stop
         self._samples = min(net.samples, self._last - self._first)
-        self._segments = net.segments // SHARDS
-        self._pass = Pass(net, self._samples + net.run_in, self._segments)
         self._length = self._samples + net.run_in
+        self._pass = Pass(net, self._length)
+        # The very first call compiles the loops: a quarter of a minute once, which is not training.
+        self._pass.forward(self._dry[: self._length])
+        self._pass.backward(np.zeros(self._samples, dtype=np.float32))
         self._starts: list[int] = []
+        self._turn = 0
 
-    def gradients(self) -> list[Tensor]:
-        starts = [self._next() for _ in range(self._segments)]
-        audio = torch.stack([self._dry[start : start + self._length] for start in starts], dim=1).flatten()
-        wanted = torch.stack([self._wanted[start : start + self._samples] for start in starts], dim=1)
-        output = self._pass.forward(audio)
-        heard = output.detach().reshape(-1, self._segments).clone().requires_grad_()
-        self._loss(heard, wanted).backward()
-        assert heard.grad is not None
-        return self._pass.backward(heard.grad.reshape(1, -1), audio)
+    def gradient(self) -> Float32:
+        start = self._next()
+        output = self._pass.forward(self._dry[start : start + self._length])
+        _, slope = self._loss(output[None], self._wanted[None, start : start + self._samples], self._turn)
+        self._turn += 1
+        return self._pass.backward(slope[0])
 
     def _next(self) -> int:
         """A start; each round goes through the whole take once, in any order, from another offset."""
@@ -207,33 +205,32 @@ class _WaveNetShard:
 class _LstmShard:
     """Many stretches of the take at once, followed from their beginnings with the states carried on."""
 
-    def __init__(
-        self, net: Lstm, dry: Tensor, wanted: Tensor, take: Take, loss: Loss, rng: np.random.Generator, number: int
-    ) -> None:
+    def __init__(self, net: Lstm, wanted: Float32, take: Take, loss: Loss, rng: np.random.Generator) -> None:
         self._net, self._loss, self._rng = net, loss, rng
         for weight in net.weights:
             weight.requires_grad_()
-        self._dry, self._wanted = dry, wanted
+        self._dry, self._wanted = torch.from_numpy(take.dry), wanted
         self._first, self._last = take.learned.start, take.learned.stop
         self._segments = max(1, min(net.segments // SHARDS, (self._last - self._first) // (4 * net.samples)))
         self._samples = min(net.samples, self._last - self._first)
         self._at, self._end = 0, -1
         self._starts: list[int] = []
         self._state = net.rest(self._segments)
+        self._turn = 0
 
-    def gradients(self) -> list[Tensor]:
+    def gradient(self) -> Float32:
         if self._at > self._end:
             self._restart()
         starts = [start + self._at for start in self._starts]
-        audio, wanted = (
-            torch.stack([x[start : start + self._samples] for start in starts], dim=1)
-            for x in (self._dry, self._wanted)
-        )
+        audio = torch.stack([self._dry[start : start + self._samples] for start in starts], dim=1)
+        wanted = np.stack([self._wanted[start : start + self._samples] for start in starts])
         output, after = self._net.run(audio, self._state)
-        gradients = torch.autograd.grad(self._loss(output, wanted), self._net.weights)
+        _, slope = self._loss(output.detach().numpy().T, wanted, self._turn)
+        gradients = torch.autograd.grad(output, self._net.weights, torch.from_numpy(slope.T))
         self._state = (after[0].detach(), after[1].detach())
         self._at += self._samples
-        return list(gradients)
+        self._turn += 1
+        return torch.cat([gradient.flatten() for gradient in gradients]).numpy()
 
     def _restart(self) -> None:
         """New beginnings, the states warmed over what comes right before them."""

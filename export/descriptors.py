@@ -6,6 +6,7 @@ count.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import librosa
@@ -87,10 +88,15 @@ def describe(
     which is the least that can be hoped for). None where there is no answer, so that JSON can hold it.
     DuendeError for what is too short or has samples that are no numbers.
     """
-    sounds = {
-        name: _at_rate(audio, rate, name)
-        for name, audio in (("content", content), ("style", style), ("result", result))
-    }
+    return described(content, style, {"result": result}, rate)
+
+
+def described(
+    content: npt.ArrayLike, style: npt.ArrayLike, outputs: Mapping[str, npt.ArrayLike], rate: int
+) -> dict[str, dict[str, float | None]]:
+    """`describe` for several outputs by name, behind "content" and "style"."""
+    given = {"content": content, "style": style, **outputs}
+    sounds = {name: _at_rate(audio, rate, name) for name, audio in given.items()}
     target = StyleTarget(sounds["style"], RATE)
     wanted = mfcc_statistics(sounds["style"])
     rows: dict[str, dict[str, float | None]] = {}

@@ -27,6 +27,7 @@ from ..engine.slots import processor_for
 from ..engine.spec import ModelSpec
 from ..presets.library import Entry
 from . import measures
+from .descriptors import described
 from .measures import FLOOR, MATCHED_EQ, UNTOUCHED, Judge, Measures, StyleTarget
 from .sounds import load_sound
 from .takes import dbfs, flaw_of, judged_stretch, load_takes, loudest_stretch, quiet_stretch
@@ -37,6 +38,9 @@ Float64 = npt.NDArray[np.float64]
 FORMAT = 1
 PRESET = "preset"
 """Name of the row of a take's measures that holds the preset's own."""
+
+STYLE_CLIP = "style clip"
+"""Name of the row of a take's descriptors that holds the clip's own."""
 
 SETTLE_S, SILENCE_S, AFTER_S, LEAD_S = 0.5, 1.0, 0.3, 3.0
 GAINS_DB = (-12.0, 12.0)
@@ -85,6 +89,7 @@ class Take:
     silence_dbfs: highest sample 0.3 to 1 s after the input became digital silence, right behind its loudest 3 s.
     level_db:     RMS of the output over that of the input.
     sounds:       what was heard, float32 [samples] each, by the names of the rows (without the floor).
+    described:    `descriptors.describe` by the names of the rows, and of the clip under STYLE_CLIP.
     """
 
     seconds: float
@@ -94,6 +99,7 @@ class Take:
     silence_dbfs: float
     level_db: float
     sounds: dict[str, Float32] = field(repr=False)
+    described: dict[str, dict[str, float | None]] = field(default_factory=dict, repr=False)
 
     @property
     def preset(self) -> Measures:
@@ -264,6 +270,8 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
     verdicts: list of {name, value, sense, bound, passed}, passed true, false or null.
     guitars: by name {seconds, measures: by row ("untouched input", "matched EQ", "floor", "preset") the fields of
         `measures.Measures`, pick_up: {input_dbfs, alone_dbfs, after_dbfs, eq_dbfs, worst_db} or null,
+        descriptors: by row ("untouched input", "style clip", "matched EQ", "preset") the fields of
+        `descriptors.Descriptors` and `descriptors.Nearness`,
         gains: list of {gain_db, level_db, residual_db, style_change}, silence_dbfs, level_db,
         harmonic: {input, matched_eq, output, style, moved}, moved as `harmonic_move`}.
     latency: {added_samples, added_ms, reblocking_ms, slots_ms: by slot}.
@@ -285,6 +293,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
             title: {
                 "seconds": take.seconds,
                 "measures": {row: asdict(one) for row, one in take.rows.items()},
+                "descriptors": take.described,
                 "pick_up": None if take.pick_up is None else asdict(take.pick_up) | {"worst_db": take.pick_up.worst_db},
                 "gains": [asdict(gain) for gain in take.gains],
                 "silence_dbfs": take.silence_dbfs,
@@ -342,6 +351,19 @@ def measure_rows(evaluation: Evaluation, title: str) -> tuple[list[str], list[li
         label = evaluation.name if name == PRESET else name
         rows.append([label, *(number(value) for value in asdict(one).values())])
     return head, rows
+
+
+def descriptor_rows(evaluation: Evaluation, title: str) -> list[tuple[str, dict[str, str]]]:
+    """The descriptors of one guitar as text, the preset first: (row, by descriptor)."""
+    found = evaluation.takes[title].described
+    names = [name for name in (PRESET, UNTOUCHED, STYLE_CLIP, MATCHED_EQ) if name in found]
+    return [
+        (
+            evaluation.name if name == PRESET else name,
+            {key: "-" if value is None else number(value) for key, value in found[name].items()},
+        )
+        for name in names
+    ]
 
 
 def verdict_rows(evaluation: Evaluation) -> list[tuple[str, str, str, str]]:
@@ -436,6 +458,8 @@ def _judge(rig: Rig, title: str, guitar: Float32, clip: Float32, target: StyleTa
         FLOOR: judge.floor(),
         PRESET: judge.measure(output),
     }
+    found = described(take, clip, {MATCHED_EQ: judge.matched_eq, PRESET: output}, sample_rate)
+    names = {"content": UNTOUCHED, "style": STYLE_CLIP}
     return Take(
         seconds=len(take) / sample_rate,
         rows=rows,
@@ -444,6 +468,7 @@ def _judge(rig: Rig, title: str, guitar: Float32, clip: Float32, target: StyleTa
         silence_dbfs=_silence(rig, take, sample_rate),
         level_db=dbfs(output) - dbfs(take),
         sounds={UNTOUCHED: take, MATCHED_EQ: judge.matched_eq, PRESET: output},
+        described={names.get(name, name): row for name, row in found.items()},
     )
 
 

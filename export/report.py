@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ..engine.spec import ModelSpec
 from ..presets.format import write_atomically
-from .evaluate import PRESET, Evaluation, Take, measure_rows, number, playing_rows, verdicts
+from .evaluate import PRESET, Evaluation, Take, descriptor_rows, measure_rows, number, playing_rows, verdicts
 from .measures import MATCHED_EQ, UNTOUCHED
 from .page import data_url, figures, page, pairs, sound_url, table
 from .pictures import spectrogram_figure
@@ -155,8 +155,19 @@ def _take(evaluation: Evaluation, name: str, take: Take) -> str:
             _sounds(sounds, evaluation.sample_rate),
             picture,
             table(["measure", *(column[0] for column in measured)], lines, "figures"),
+            _descriptors(evaluation, name),
         ]
     )
+
+
+def _descriptors(evaluation: Evaluation, name: str) -> str:
+    """What the sounds are like, folded away."""
+    rows = descriptor_rows(evaluation, name)
+    if not rows:
+        return ""
+    lines = [figures([key.replace("_", " "), *(values[key] for _, values in rows)]) for key in rows[0][1]]
+    shown = table(["descriptor", *(title for title, _ in rows)], lines, "figures")
+    return f"<details><summary>Descriptors</summary>{shown}</details>"
 
 
 def _sounds(sounds: Sequence[tuple[str, Float32]], sample_rate: int) -> str:

@@ -17,10 +17,12 @@ from duende.engine.render import render_array
 from duende.engine.spectral import SpectralProcessor
 from duende.export.evaluate import (
     PRESET,
+    STYLE_CLIP,
     Equaliser,
     Evaluation,
     PickUp,
     as_json,
+    descriptor_rows,
     evaluate,
     evaluate_files,
     harmonic_move,
@@ -92,6 +94,21 @@ def test_the_rows_are_the_tables_and_a_gain_changes_none_of_them(plain: Evaluati
     assert take.level_db == pytest.approx(20.0 * np.log10(2.0), abs=1e-3)
     assert plain.name == "chain"
     assert plain.latency.added_samples == 0
+
+
+def test_every_sound_is_described_beside_the_clip(plain: Evaluation, bad: Evaluation) -> None:
+    described = plain.takes["take"].described
+    assert list(described) == [UNTOUCHED, STYLE_CLIP, MATCHED_EQ, PRESET]
+    for key, value in described[UNTOUCHED].items():
+        if key != "convergence_db" and value is not None:  # a gain changes none of them
+            assert described[PRESET][key] == pytest.approx(value, rel=1e-3, abs=1e-6), key
+    hissing = bad.takes["take"].described[PRESET]
+    assert (described[PRESET]["convergence_db"] or -200.0) < -100.0
+    assert (hissing["convergence_db"] or -200.0) > -40.0
+    assert as_json(plain)["guitars"]["take"]["descriptors"][PRESET]["centroid_hz"] > 100.0
+    titles, rows = zip(*descriptor_rows(plain, "take"), strict=True)
+    assert titles == ("chain", UNTOUCHED, STYLE_CLIP, MATCHED_EQ)
+    assert rows[2]["convergence_db"] == "-"
 
 
 def test_more_input_is_only_louder_through_a_gain_and_another_sound_through_a_curve(
@@ -254,7 +271,9 @@ def test_json_is_strict_stable_and_complete(plain: Evaluation) -> None:
         *("machine", "notices"),
     }
     take = data["guitars"]["take"]
-    assert set(take) == {"seconds", "measures", "pick_up", "gains", "silence_dbfs", "level_db", "harmonic"}
+    assert set(take) == {
+        *("seconds", "measures", "descriptors", "pick_up", "gains", "silence_dbfs", "level_db", "harmonic"),
+    }
     assert set(take["measures"]) == {UNTOUCHED, MATCHED_EQ, FLOOR, PRESET}
     assert take["measures"][FLOOR]["chroma"] is None
     assert take["measures"][PRESET]["style_ratio"] == plain.takes["take"].preset.style_ratio

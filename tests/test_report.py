@@ -51,7 +51,11 @@ def evaluation() -> Evaluation:
         PRESET: replace(eq, onset_f1=0.5, style_ratio=0.345, envelope_ratio=0.3),
     }
     gains = (GainChange(-12.0, -12.0, -50.0, 0.01), GainChange(12.0, 12.0, -60.0, 0.0))
-    take = Take(0.5, rows, PickUp(-60.0, -62.0, -70.0, -65.0), gains, -240.0, 1.5, sounds)
+    described: dict[str, dict[str, float | None]] = {
+        UNTOUCHED: {"centroid_hz": 512.0, "inharmonicity": None},
+        PRESET: {"centroid_hz": 1024.0, "inharmonicity": 0.25},
+    }
+    take = Take(0.5, rows, PickUp(-60.0, -62.0, -70.0, -65.0), gains, -240.0, 1.5, sounds, described)
     spec = build(tiny_weights(width=4, dilations=(1,)))[1]
     clips = [Clip(f"cello {NASTY}", "an author", "CC BY 4.0", "somewhere", 8.0)]
     origin = type(spec.provenance)(clips, "none", "strings", {"gram": 1.5}, 500, 7, "duende", "2000-01-01", "CC BY 4.0")
@@ -192,6 +196,15 @@ def test_loss_curves_fall_where_the_loss_falls() -> None:
     assert np.abs(np.diff(points[:, 1], 2)[:-1]).max() < 0.25
     assert "step 999" in figures[0]
     assert loss_curves([]) == loss_curves([{"step": 1.0, "a": 2.0}]) == []
+
+
+def test_descriptors_stand_under_a_fold(evaluation: Evaluation) -> None:
+    text = render_html(evaluation)
+    fold = text.partition("<details><summary>Descriptors</summary>")[2].partition("</details>")[0]
+    assert "<tr><th>centroid hz</th><td>1.02e+03</td><td>512</td></tr>" in fold
+    assert "<tr><th>inharmonicity</th><td>0.25</td><td>-</td></tr>" in fold
+    bare = {name: replace(take, described={}) for name, take in evaluation.takes.items()}
+    assert "<details>" not in render_html(replace(evaluation, takes=bare))
 
 
 def test_it_is_written_at_once_to_a_file_or_into_a_folder(tmp_path: Path, evaluation: Evaluation) -> None:

@@ -9,6 +9,8 @@ import pytest
 import soundfile
 
 from duende import DuendeError
+from duende.export.listen import find_pairs
+from duende.export.provenance import read_provenance
 from duende.export.teachers.files import StyleFile
 from duende.export.teachers.gallery import compared, gallery, swept
 from duende.export.teachers.teacher import Job
@@ -41,7 +43,14 @@ def test_a_page_of_a_sweep_with_one_that_fails(tmp_path: Path, pair: tuple[Path,
     system = PlainSystem(sound)
     rows = swept([("", chooser(system)("faithful"))], ["gain=1,2,4"])
     begun: list[str] = []
-    found = gallery(pair[0], [pair[1]], tmp_path / "page.html", rows, begin=begun.append)
+    kept = tmp_path / "kept"
+    found = gallery(pair[0], [pair[1]], tmp_path / "page.html", rows, begin=begun.append, sounds=kept)
+    (heard,) = find_pairs(kept)
+    assert set(heard.results) == {"gain=1", "gain=4"}
+    origin = read_provenance(heard.results["gain=4"])
+    assert origin is not None
+    assert [one.role for one in origin.sources] == ["content", "style"]
+    assert read_provenance(heard.content) is None
     assert begun == ["gain=1", "gain=2", "gain=4"]
     assert found.made == 2
     assert found.refused == {"gain=2": "no more <memory>"}

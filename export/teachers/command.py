@@ -73,6 +73,10 @@ def transfer(
     compare: Annotated[
         str | None, typer.Option(help="Several teachers, as cnn,sms:repaired: TARGET is one page (.html) of all.")
     ] = None,
+    sounds: Annotated[
+        Path | None,
+        typer.Option(help="Of --compare or --sweep: a folder for the sounds, for `duende listen`."),
+    ] = None,
     sweep: Annotated[
         list[str] | None, typer.Option(help="A setting's values, as alpha=0.01,0.1; repeatable: TARGET is a page.")
     ] = None,
@@ -98,6 +102,8 @@ def transfer(
     )
     styles = _styles([style, *(more or [])], weights)
     if compare is None and not sweep:
+        if sounds is not None:
+            raise DuendeError("--sounds keeps the sounds of --compare or --sweep; one transfer writes its own file")
         if target.suffix.lower() == ".html":
             raise DuendeError(f"{target}: a page is written by --compare or --sweep; sounds: {', '.join(FORMATS)}")
         choice = choose(teacher, sets, form=form, iterations=iterations, speech=speech)
@@ -109,7 +115,7 @@ def transfer(
     rows = compared(compare, chosen) if compare is not None else [("", chosen(teacher))]
     rows = swept(rows, sweep or [])
     with _bar("starting") as (bar, tell):
-        page = gallery(content, styles, target, rows, options, report=tell, note=_note, begin=bar)
+        page = gallery(content, styles, target, rows, options, report=tell, note=_note, begin=bar, sounds=sounds)
     _shown(page)
 
 

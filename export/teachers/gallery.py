@@ -4,7 +4,9 @@ The page (HTML) needs nothing else: players, a table of measures beside the unto
 time and memory, and for each its spectrograms, errors over the iterations and settings.
 """
 
+import io
 import itertools
+import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,15 +16,27 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import soundfile
 import soxr
 
 from ... import DuendeError
 from ...presets.format import write_atomically
 from ..page import data_url, figures, page, pairs, sound_url, table
 from ..pictures import spectrogram_figure
+from ..provenance import Provenance, write_sound
 from ..report import loss_curves
 from ..sounds import load_sound
-from .files import LONGEST_CONTENT_S, MEASURED_S, MEASURING_HZ, StyleFile, check_place, fitted, load_pair, measured_pair
+from .files import (
+    LONGEST_CONTENT_S,
+    MEASURED_S,
+    MEASURING_HZ,
+    StyleFile,
+    check_place,
+    fitted,
+    load_pair,
+    measured_pair,
+    origin_of,
+)
 from .resume import error_names
 from .settings import plain, with_texts
 from .teacher import Step
@@ -33,6 +47,7 @@ Row = tuple[str, Choice]
 
 MOST_ROWS = 64
 LOUDEST = 0.97
+UNSAFE = re.compile(r"[^A-Za-z0-9_.=-]+")
 COLUMNS = (
     ("style_ratio", "style distance / matched EQ's"),
     ("envelope_ratio", "envelope error / matched EQ's"),
@@ -101,11 +116,13 @@ def gallery(
     report: Callable[[Progress], None] | None = None,
     note: Callable[[str], None] | None = None,
     begin: Callable[[str], None] | None = None,
+    sounds: Path | None = None,
 ) -> Gallery:
     """Make every row of one content and the styles, and write the page.
 
     target: a file ending in .html. begin: told the title of each. A row that its system refuses stands on the page with
-    the reason. DuendeError for files that cannot be used, and where no row could be made.
+    the reason. sounds: folder for content.wav, style.wav and one sound per row, as `duende listen` takes them.
+    DuendeError for files that cannot be used, and where no row could be made.
     """
     options, note, started = options or Options(), note or (lambda text: None), time.perf_counter()
     if target.suffix.lower() not in (".html", ".htm"):
@@ -131,9 +148,26 @@ def gallery(
         raise DuendeError("; ".join(f"{title}: {reason}" for title, reason in refused.items()))
     outputs = {title: _heard(done, len(guitar)) for title, done in made.items()}
     measures = measured_pair(guitar, clip, outputs, note)
+    if sounds is not None:
+        for name, audio in (("content", guitar), ("style", clip)):
+            _keep(sounds / f"{name}.wav", audio, None)
+        for title, audio in outputs.items():
+            origin = origin_of(content, styles, dict(rows)[title], options.seed)
+            _keep(sounds / f"{UNSAFE.sub('-', title)}.wav", audio, origin)
     text = _page(content.name, heaviest.name, guitar, clip, dict(rows), made, refused, outputs, measures)
     write_atomically(target, text.encode("utf-8"))
     return Gallery(target, len(made), refused, measures, time.perf_counter() - started)
+
+
+def _keep(path: Path, audio: Float32, origin: Provenance | None) -> None:
+    """A sound as it is on the page, with its origin where it was made; what would clip is turned down."""
+    gain = np.float32(min(1.0, LOUDEST / max(float(np.abs(audio).max(initial=0.0)), 1e-9)))
+    if origin is not None:
+        write_sound(path, audio * gain, MEASURING_HZ, "WAV", "PCM_24", origin)
+        return
+    file = io.BytesIO()
+    soundfile.write(file, audio * gain, MEASURING_HZ, "PCM_24", format="WAV")
+    write_atomically(path, file.getvalue())
 
 
 def _heard(done: Transferred, length: int) -> Float32:

@@ -154,7 +154,7 @@ OFFLINE: list[tuple[list[str], str]] = [
     (["forge", "{sound}", "--name", "X y"], "1 to 63 lower-case letters"),
     (["forge", "{sound}", "--name", "tiny"], "there is a preset 'tiny' already: choose another name"),
     (["forge", "{sound}", "--name", "x", "--mode", "loud"], "--mode 'loud': choose one of timbre, texture"),
-    (["forge", "{sound}", "--name", "x", "--teacher", "me"], "--teacher 'me': choose one of auto, none, kernel, cnn"),
+    (["forge", "{sound}", "--name", "x", "--teacher", "me"], "--teacher 'me': choose one of auto, none, cnn, kernel"),
     (["forge", "{sound}", "--name", "x", "--precision", "int2"], "--precision 'int2': choose one of float32"),
     (["forge", "{sound}", "--name", "x", "--device", "abacus"], "device 'abacus' is not to be had"),
     (["forge", "--styles", "{sound}", "{sound}", "--name", "x"], "two styles are called 'in'"),

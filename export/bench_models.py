@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from .. import DuendeError, __version__
 from ..engine.bench.matrix import Played, file_played
-from ..engine.excitation import NAMES
 from ..engine.graph_check import make_session, read_bytes
 from ..engine.mixer import feature_count
 from ..engine.spec import AMOUNT, FORMAT, Golden, ModelSpec, Provenance, Sizes, Tensor
@@ -21,6 +20,8 @@ from .precision import convert
 Float32 = npt.NDArray[np.float32]
 
 BANDS, POINTS, TOP_HZ = 48, 513, 24000.0
+EXCITATIONS = ("dry@1", "noise@1")
+"""Those of the factory's instruments."""
 DILATIONS = (1, 2, 4, 8, 16, 32, 1, 2)
 MILLIONS = (0.02, 100.0)
 GOLDEN_FRAMES = 4
@@ -28,7 +29,7 @@ GOLDEN_FRAMES = 4
 
 def student_parameters(width: int) -> int:
     """Weights of a student of the shipped kind, one style, so many channels wide."""
-    features, columns = feature_count(BANDS), len(NAMES) * BANDS + 1
+    features, columns = feature_count(BANDS), len(EXCITATIONS) * BANDS + 1
     first = (3 * features + 1) * width
     block = (3 + 2 * width + 1 + 2 + 2) * width
     return first + len(DILATIONS) * block + (width + 1) * columns
@@ -47,7 +48,7 @@ def student_bytes(millions: float, seed: int = 1) -> bytes:
     if not MILLIONS[0] <= millions <= MILLIONS[1]:
         raise DuendeError(f"student:{millions:g} is out of range: {MILLIONS[0]:g} to {MILLIONS[1]:g} million weights")
     weights = _weights(student_width(1e6 * millions), seed)
-    graph, features = build_graph(weights, len(NAMES), BANDS), feature_count(BANDS)
+    graph, features = build_graph(weights, len(EXCITATIONS), BANDS), feature_count(BANDS)
     carried = states(weights, features)
     asked = np.random.default_rng(seed).standard_normal((1, GOLDEN_FRAMES, features)).astype(np.float32)
     style, amount = np.ones(1, dtype=np.float32), np.ones(1, dtype=np.float32)
@@ -62,7 +63,7 @@ def student_bytes(millions: float, seed: int = 1) -> bytes:
         sample_rate=48000.0,
         sizes=Sizes(DEFAULT_SIZES.analysis, DEFAULT_SIZES.synthesis, DEFAULT_SIZES.hop),
         bands=BANDS,
-        excitations=list(NAMES),
+        excitations=list(EXCITATIONS),
         states=carried,
         controls=[AMOUNT],
         styles=["random"],
@@ -114,7 +115,7 @@ def at_precision(played: Played, precision: str, folder: Path) -> Played:
 
 
 def _weights(width: int, seed: int) -> Weights:
-    rng, features, columns = np.random.default_rng(seed), feature_count(BANDS), len(NAMES) * BANDS
+    rng, features, columns = np.random.default_rng(seed), feature_count(BANDS), len(EXCITATIONS) * BANDS
 
     def draw(*shape: int, scale: float = 1.0) -> Float32:
         size = scale / np.sqrt(shape[-2] if len(shape) > 1 else 1.0)
@@ -134,7 +135,7 @@ def _weights(width: int, seed: int) -> Weights:
         )
         for dilation in DILATIONS
     ]
-    base = np.repeat(np.where(np.arange(len(NAMES)) == 0, 0.0, -3.5), BANDS)[None]
+    base = np.repeat(np.where(np.arange(len(EXCITATIONS)) == 0, 0.0, -3.5), BANDS)[None]
     return Weights(
         first=draw(3, features, width, scale=0.5),
         first_bias=draw(width, scale=0.1),

@@ -15,6 +15,7 @@ import pytest
 from scipy import stats
 
 from duende import DuendeError
+from duende.engine.bands import erb_bands
 from duende.engine.bench import PacedDevice, bench_block, describe_machine, machine, playing, real_time_factor
 from duende.engine.bench.case import BlockRun, Case, CaseRun
 from duende.engine.bench.children import run_cases, run_in_child
@@ -41,7 +42,7 @@ from duende.engine.model import load_model
 from duende.engine.preset import Rig, build_rig
 from duende.engine.processor import StreamSpec
 from duende.engine.spectral import SpectralProcessor
-from duende.engine.stft import DEFAULT_SIZES, Analysis
+from duende.engine.stft import DEFAULT_SIZES, Analysis, Synthesis
 from duende.export.bench_models import at_precision, student_bytes, student_played
 from duende.presets.format import FORMAT as PRESET_FORMAT
 from duende.presets.format import Preset, SlotPreset
@@ -206,15 +207,19 @@ def test_a_preset_is_played_from_its_folder(tmp_path: Path, tiny: Path) -> None:
 
 
 def test_another_provider_is_never_measured_in_the_place_of_one_that_is_not_there(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import onnxruntime
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    for graph in (False, True):
-        run = run_case(Case("tiny", "file", str(tiny), provider="cuda", cuda_graph=graph, seconds=0.1), Clock(5e-6))
-        assert run.blocks == []
-        assert "cuda is not available" in run.refused
+    preset = Preset(PRESET_FORMAT, "solo", [SlotPreset("style", "tiny.onnx")])
+    entry = Library(tmp_path / "own", tmp_path / "none").save("solo", preset, {"tiny.onnx": tiny.read_bytes()})
+    for model in (Case("tiny", "file", str(tiny)), Case("solo", "preset", str(entry.folder), "solo")):
+        for graph in (False, True):
+            case = msgspec.structs.replace(model, provider="cuda", cuda_graph=graph, seconds=0.1)
+            run = run_case(case, Clock(5e-6))
+            assert run.blocks == []
+            assert "cuda is not available" in run.refused
 
 
 def test_a_process_of_its_own_answers_the_same_and_says_why_it_cannot(
@@ -314,6 +319,9 @@ def test_figures_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "a.json"]
     with pytest.raises(DuendeError, match="cannot write"):
         write_figures(tmp_path / "a.json" / "b.json", found)
+    (tmp_path / "long.json").write_bytes((tmp_path / "a.json").read_bytes() + b" " * MAX_BYTES)
+    with pytest.raises(DuendeError, match=r"^long\.json: figures may have 16 MiB, these have more$"):
+        read_figures(tmp_path / "long.json")
 
 
 BROKEN: list[tuple[str, Callable[[dict[str, object]], object], str]] = [
@@ -515,10 +523,22 @@ def test_the_extractor_plays_the_same_in_blocks_of_any_size(rng: np.random.Gener
 
     one, many = play(128), play(1024)
     assert np.abs(one - many).max() < 1e-6
-    # Gains between 0 and 1, nowhere both: something is heard, and it is not the input.
-    analysis = Analysis(DEFAULT_SIZES, 2, 24)
-    assert 0.01 < np.abs(one).max() < np.abs(samples).max()
-    assert np.abs(analysis.process(samples.T.copy())).max() > 0.0
+    # What it should be, by hand: the second time round it began from silence, too.
+    sizes, bins = DEFAULT_SIZES, DEFAULT_SIZES.bins
+    weights = {
+        one.name: onnx.numpy_helper.to_array(one)
+        for one in onnx.load_model_from_string(extractor_graph(8)).graph.initializer
+    }
+    spectra = Analysis(sizes, 2, 24).process(samples.T.copy())
+    heard = np.pad(np.log1p(np.abs(spectra)), ((0, 0), (FRAMES - 1, 0), (0, 0)))
+    rows = np.stack([heard[:, at : at + FRAMES].reshape(2, -1) for at in range(24)], axis=1)
+    answers = np.maximum(rows @ weights["filters"], 0.0) @ weights["decoder"]
+    bands = erb_bands(RATE, sizes.analysis, BANDS)
+    gains = np.pad(1.0 / (1.0 + np.exp(-answers)) @ bands.interpolation, ((0, 0), (0, 0), (0, bins - bands.bins)))
+    wanted = np.zeros((2, len(samples)), dtype=np.float32)
+    Synthesis(sizes, 2, 24).process((spectra * gains).astype(np.complex64), wanted)
+    assert np.abs(one - wanted.T).max() < 1e-5
+    assert np.abs(wanted).max() > 0.01
 
 
 def test_a_session_of_one_frame_plays_what_the_model_plays(tmp_path: Path, rng: np.random.Generator) -> None:

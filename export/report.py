@@ -3,7 +3,7 @@
 import math
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -71,8 +71,11 @@ def render_html(
     return page(heading, parts)
 
 
-def loss_curves(history: Sequence[Mapping[str, float]]) -> list[str]:
-    """One small chart per loss over the steps, as figures with inline SVG; logarithmic where a loss falls 30-fold."""
+def loss_curves(history: Sequence[Mapping[str, float]], linear: Collection[str] = ()) -> list[str]:
+    """One small chart per loss over the steps, as figures with inline SVG; logarithmic where a loss falls 30-fold.
+
+    linear: names that are no losses and stay as they are.
+    """
     names = dict.fromkeys(name for entry in history for name in entry if name != "step")
     figures = []
     for name in names:
@@ -82,7 +85,7 @@ def loss_curves(history: Sequence[Mapping[str, float]]) -> list[str]:
             if name in entry and math.isfinite(entry[name])
         ]
         if len(points) >= 2:
-            figures.append(_curve(name, points))
+            figures.append(_curve(name, points, linear=name in linear))
     return figures
 
 
@@ -190,12 +193,12 @@ def _spectrograms(rows: Sequence[tuple[str, Float32]], sample_rate: int) -> str:
         return data_url("image/png", picture.read_bytes())
 
 
-def _curve(name: str, points: Sequence[tuple[float, float]]) -> str:
+def _curve(name: str, points: Sequence[tuple[float, float]], *, linear: bool = False) -> str:
     stride = -(-len(points) // CURVE_POINTS)
     drawn = [*points[:-1:stride], points[-1]]
     steps, values = np.array([p[0] for p in drawn]), np.array([p[1] for p in drawn])
     low, high = float(values.min()), float(values.max())
-    logarithmic = low > 0.0 and high > 30.0 * low
+    logarithmic = not linear and low > 0.0 and high > 30.0 * low
     scaled = np.log(values) if logarithmic else values
     span = float(scaled.max() - scaled.min()) or 1.0
     x = (steps - steps[0]) / (float(steps[-1] - steps[0]) or 1.0) * _CURVE_WIDTH

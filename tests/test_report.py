@@ -196,6 +196,9 @@ def test_loss_curves_fall_where_the_loss_falls() -> None:
     assert np.abs(np.diff(points[:, 1], 2)[:-1]).max() < 0.25
     assert "step 999" in figures[0]
     assert loss_curves([]) == loss_curves([{"step": 1.0, "a": 2.0}]) == []
+    related = [{"step": step, "correlation": value} for step, value in ((0.0, 0.01), (1.0, 0.5), (2.0, 0.9))]
+    assert "logarithmic" in loss_curves(related)[0]
+    assert "logarithmic" not in loss_curves(related, ["correlation"])[0]
 
 
 def test_descriptors_stand_under_a_fold(evaluation: Evaluation) -> None:

@@ -47,6 +47,7 @@ Row = tuple[str, Choice]
 
 MOST_ROWS = 64
 LOUDEST = 0.97
+CORRELATION = "correlation with the content"
 UNSAFE = re.compile(r"[^A-Za-z0-9_.=-]+")
 COLUMNS = (
     ("style_ratio", "style distance / matched EQ's"),
@@ -208,7 +209,7 @@ def _page(
             f"<h2>{escape(title)}</h2>",
             f'<p class="soft">{escape(rows[title].system.about.get(rows[title].form, ""))}</p>',
             _picture(f"spectrograms: content, style, {title}", sounds),
-            f'<div class="curves">{"".join(loss_curves(_curves(done.history)))}</div>',
+            f'<div class="curves">{"".join(loss_curves(_curves(done.history), [CORRELATION]))}</div>',
             pairs((key, str(value)) for key, value in plain(rows[title].settings).items()),
         ]
         if done.notices:
@@ -271,6 +272,6 @@ def _curves(history: Sequence[Step]) -> list[dict[str, float]]:
     return [
         {"step": float(step.iteration)}
         | {name: step.errors[name] for name in names if name in step.errors}
-        | {"correlation with the content": step.correlation}
+        | {CORRELATION: step.correlation}
         for step in history
     ]

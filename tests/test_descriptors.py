@@ -5,6 +5,7 @@ import json
 import numpy as np
 import numpy.typing as npt
 import pytest
+import scipy.fft
 
 pytest.importorskip("torch")
 
@@ -19,6 +20,7 @@ from duende.export.descriptors import (
     effective_partials,
     inharmonicity,
     mfcc_distance,
+    mfcc_statistics,
     reanalysed_db,
     spectral_peaks,
 )
@@ -60,6 +62,8 @@ def test_salience_tells_tones_from_noise(rng: np.random.Generator) -> None:
     saw = partials([220.0 * h for h in range(1, 12)], [1.0 / h for h in range(1, 12)])
     assert descriptors(saw).pitch_salience > 0.99
     assert descriptors(white(rng)).pitch_salience < 0.1
+    # A low tone as well: its period is a good part of the window.
+    assert descriptors(partials([55.0 * h for h in range(1, 12)])).pitch_salience > 0.99
     # Noise as strong as the tone halves the autocorrelation beside lag 0.
     tone = partials([220.0])
     mixed = tone + rng.standard_normal(len(tone)) * np.sqrt(np.mean(tone**2))
@@ -108,12 +112,18 @@ def test_level_changes_nothing_and_silence_has_no_answer() -> None:
 
 
 def test_mfcc_distance_is_nought_for_the_same_timbre_and_grows_with_the_filter(rng: np.random.Generator) -> None:
+    import librosa
+
     first, second = white(rng), white(rng)
     dark = np.convolve(first, np.ones(8) / 8.0, mode="same")
     darker = np.convolve(first, np.ones(24) / 24.0, mode="same")
     assert mfcc_distance(first, first) == 0.0
     assert mfcc_distance(first, 0.01 * first) < 0.05
     assert mfcc_distance(first, second) < 1.0
+    level = (first * 0.1 / np.sqrt(np.mean(first**2))).astype(np.float32)
+    mel = librosa.feature.melspectrogram(y=level, sr=RATE, n_fft=2048, hop_length=512, n_mels=64, fmax=16000.0)
+    direct = scipy.fft.dct(librosa.power_to_db(mel), axis=0, norm="ortho")[1:13]
+    assert mfcc_statistics(first) == pytest.approx(np.stack([direct.mean(axis=1), direct.std(axis=1)]), rel=1e-3)
     assert 2.0 < mfcc_distance(first, dark) < mfcc_distance(first, darker)
 
 

@@ -245,8 +245,11 @@ def encode_preset(preset: Preset) -> bytes:
     return msgspec.toml.encode({key: value for key, value in plain.items() if value is not None})
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it is either the old or the new one, never half of it; DuendeError where it cannot be."""
+def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Write a file so that it is either the old or the new one, never half of it; DuendeError where it cannot be.
+
+    private: only its owner may read it; else all may.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -258,7 +261,8 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes files for the owner alone; a preset may be read by all.
-        Path(temporary).chmod(0o644)
+        if not private:
+            Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)

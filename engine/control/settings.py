@@ -8,7 +8,7 @@ import msgspec
 import platformdirs
 
 from ... import DuendeError
-from ...presets.format import write_atomically
+from ...presets.format import MAX_BYTES, MAX_DOTS, write_atomically
 from ...presets.library import HOME_VARIABLE, home
 
 FILE = "settings.toml"
@@ -89,21 +89,27 @@ def settings_path() -> Path:
 def read_settings(path: Path) -> Settings:
     """The settings; defaults where there is no file yet. DuendeError, with the place in the file, where it is wrong."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         return Settings()
     except OSError as error:
         raise DuendeError(f"cannot read the settings {path}: {error.strerror or error}") from error
     try:
+        if len(data) > MAX_BYTES or any(line.count(b".") > MAX_DOTS for line in data.splitlines()):
+            raise ValueError(f"more than {MAX_BYTES} bytes, or a line with more than {MAX_DOTS} dots")
         return msgspec.toml.decode(data, type=Settings)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DuendeError(f"{path}: {error}; mend it, or remove it to start with defaults") from error
+    # What the reader of TOML raises: of too many digits, of too many brackets.
+    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
+        line = " ".join(str(error).split())
+        raise DuendeError(f"{path}: {line}; mend it, or remove it to start with defaults") from error
 
 
 def write_settings(path: Path, settings: Settings) -> None:
     """Store the settings, whole or not at all."""
     plain = _without_none(msgspec.to_builtins(settings))
-    write_atomically(path, msgspec.toml.encode(plain))
+    # The token is in it.
+    write_atomically(path, msgspec.toml.encode(plain), private=True)
 
 
 def _without_none(value: Any) -> Any:

@@ -107,8 +107,8 @@ def test_a_sinusoid_is_recovered(hz: float, level_db: float, phase: float) -> No
     audio = cosine(hz, 10.0 ** (level_db / 20.0), phase=phase).astype(np.float32)
     tracks = analyse(audio, FEW)
     found_hz, found_db, found_phase = nearest(tracks, hz)
-    assert np.abs(found_hz - hz).max() < 0.1
-    assert np.abs(found_db - level_db).max() < 0.1
+    assert np.abs(found_hz - hz).max() < 0.01
+    assert np.abs(found_db - level_db).max() < 0.01
     frames = np.arange(10, len(tracks.hz) - 10)
     turned = found_phase - (2.0 * np.pi * hz * frames * FEW.hop / RATE + phase)
     assert np.abs(np.angle(np.exp(1j * turned))).max() < 0.01
@@ -449,7 +449,7 @@ def test_voices_keep_their_vowels_or_take_the_styles() -> None:
         heard = envelope(made.audio)
         near[formants] = (float(np.std(heard - own)), float(np.std(heard - other)))
     apart = float(np.std(own - other))
-    assert near["content"][0] < 0.4 * apart < near["content"][1]
+    assert near["content"][0] < 0.5 * apart < near["content"][1]
     assert near["style"][1] < 0.5 * apart < near["style"][0]
 
 

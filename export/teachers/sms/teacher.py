@@ -120,7 +120,13 @@ class SmsSettings:
 
 FAITHFUL = SmsSettings()
 GRID = SmsSettings(
-    method="grid", residual="stylised", sample_rate=44100, corrected=True, optimiser="adam", iterations=100
+    method="grid",
+    residual="stylised",
+    sample_rate=44100,
+    corrected=True,
+    optimiser="adam",
+    iterations=60,
+    learning_rate=0.12,
 )
 
 

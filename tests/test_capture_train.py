@@ -4,7 +4,6 @@ import datetime
 import itertools
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -296,11 +295,10 @@ def test_ctrl_c_keeps_the_best_so_far(take: Take) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_a_time_is_kept(take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_is_kept(take: Take) -> None:
     """On a clock that goes on by a second whenever it is read: with each step, and with each look at the error."""
     ticks = itertools.count()
-    monkeypatch.setattr("duende.export.capture.train.time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
-    trained = train(take, TrainConfig("nano", seconds=12.0, threads=1))
+    trained = train(take, TrainConfig("nano", seconds=12.0, threads=1, clock=lambda: float(next(ticks))))
     assert trained.complete
     assert [seconds for seconds, _, _ in trained.history] == [2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0]
     assert trained.steps == 7

@@ -26,11 +26,10 @@ INTO, WIDE, HEAD, HEAD_WIDE, FIRST, LAYERS = range(6)
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Machine code, made at the first call and kept beside the module or in the user's cache, if there is room."""
-    options = {"fastmath": True, "nogil": True, "error_model": "numpy"}
     try:
-        return numba.njit(**options, cache=True)(function)
+        return numba.njit(fastmath=True, nogil=True, error_model="numpy", cache=True)(function)
     except RuntimeError:
-        return numba.njit(**options)(function)
+        return numba.njit(fastmath=True, nogil=True, error_model="numpy")(function)
 
 
 @_compiled

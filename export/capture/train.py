@@ -36,6 +36,7 @@ class TrainConfig:
               0.02 less steadily.
     spectral: weight of the multi-resolution STFT distance.
     threads:  1 or 2; with either, one seed gives one result.
+    clock:    what says how many seconds have gone.
     """
 
     size: str = "standard"
@@ -45,6 +46,7 @@ class TrainConfig:
     rate: float = 0.01
     spectral: float = 3e-4
     threads: int = 2
+    clock: Callable[[], float] = time.perf_counter
 
 
 @dataclass(frozen=True)
@@ -112,12 +114,12 @@ def train(
     best, best_error, history = student.flat.copy(), math.inf, []
     threads_before = torch.get_num_threads()
     torch.set_num_threads(1)
-    started, step, complete, share, judged_share = time.perf_counter(), 0, False, 0.0, 0.0
+    started, step, complete, share, judged_share = config.clock(), 0, False, 0.0, 0.0
 
     def judge() -> None:
         nonlocal best, best_error
         error = _error(student, take, gain)
-        history.append((time.perf_counter() - started, step, error))
+        history.append((config.clock() - started, step, error))
         if error < best_error:
             best, best_error = student.flat.copy(), error
 
@@ -130,7 +132,7 @@ def train(
             if np.isfinite(gradient).all():
                 optimiser.step(torch.from_numpy(gradient), rate)
             step += 1
-            elapsed = time.perf_counter() - started
+            elapsed = config.clock() - started
             share = min(1.0, step / config.steps if config.steps else elapsed / config.seconds)
             if share - judged_share >= 1.0 / _JUDGINGS:
                 judged_share = share
@@ -150,7 +152,7 @@ def train(
     student.flat[:] = best
     if not math.isfinite(best_error):
         raise DuendeError("the training never gave numbers: is one of the files damaged?")
-    return Trained(student, gain, best_error, step, time.perf_counter() - started, complete, history)
+    return Trained(student, gain, best_error, step, config.clock() - started, complete, history)
 
 
 def _error(student: Student, take: Take, gain: float) -> float:

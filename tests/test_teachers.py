@@ -239,9 +239,9 @@ def test_the_correlation_is_pearsons_in_any_basis(rng: np.random.Generator) -> N
     basis = span(content, style)
     mixed = np.asarray(np.asarray(rng.standard_normal((8, 8)), dtype=np.float32) @ content + 1.0, dtype=np.float32)
     assert basis.shape[1] < BINS
-    for x in (other, -other, content):
+    for x in (other, np.negative(other), content):
         assert Correlation(content)(x) == pytest.approx(np.corrcoef(content.ravel(), x.ravel())[0, 1], abs=1e-6)
-    inside = (mixed @ basis) @ basis.T
+    inside = np.asarray((mixed @ basis) @ basis.T, dtype=np.float32)
     wanted = np.corrcoef(content.ravel(), inside.ravel())[0, 1]
     assert Correlation(content @ basis, basis)(inside @ basis) == pytest.approx(wanted, abs=1e-5)
     assert Correlation(content)(np.zeros_like(content)) == 0.0

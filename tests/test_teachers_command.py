@@ -59,6 +59,20 @@ def test_a_transfer_says_what_it_costs_and_what_it_wrote(
     assert "kernel:faithful" in capsys.readouterr().out
 
 
+def test_a_stopped_transfer_says_how_it_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*arguments: object, **more: object) -> None:
+        (folder / "state").write_bytes(b"so far")
+        raise KeyboardInterrupt
+
+    words = ["transfer", "content.wav", "style.wav", "out.wav", "--checkpoint", "state"]
+    with monkeypatch.context() as patch:
+        patch.setattr("duende.export.teachers.files.transfer_file", stopped)
+        assert run(monkeypatch, *words) == 130
+    assert "note: stopped; the same command with --resume goes on with state" in capsys.readouterr().err
+
+
 @pytest.mark.train
 def test_a_comparison_and_a_sweep_are_pages(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

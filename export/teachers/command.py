@@ -160,19 +160,24 @@ def _one(
     """A transfer between files, and what came out."""
     from .files import transfer_file
 
-    with _bar("listening") as (_, tell):
-        done = transfer_file(
-            content,
-            styles,
-            target,
-            choice,
-            options,
-            rate=rate,
-            licence=licence,
-            measure=measure,
-            report=tell,
-            note=_note,
-        )
+    try:
+        with _bar("listening") as (_, tell):
+            done = transfer_file(
+                content,
+                styles,
+                target,
+                choice,
+                options,
+                rate=rate,
+                licence=licence,
+                measure=measure,
+                report=tell,
+                note=_note,
+            )
+    except KeyboardInterrupt:
+        if options.checkpoint is not None and options.checkpoint.exists():
+            _note(f"stopped; the same command with --resume goes on with {options.checkpoint}")
+        raise
     made = done.transferred
     line = f"{done.sound}: {choice.title}, {made.seconds:.1f} s"
     if made.history:

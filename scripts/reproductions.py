@@ -493,7 +493,7 @@ def main() -> None:
     parser.add_argument("--sounds", type=Path, help="keep all sounds in this folder")
     parser.add_argument("--page", action="store_true", help="only write the page anew")
     options = parser.parse_args()
-    kept: Figures = json.loads(KEPT.read_text()) if KEPT.is_file() else {}
+    kept: Figures = {}
     started = time.perf_counter()
     if not options.page:
         if options.contents is None or options.styles is None:
@@ -521,8 +521,11 @@ def main() -> None:
     print(f"wrote {PAGE.relative_to(ROOT)} ({time.perf_counter() - started:.0f} s)")
 
 
-def save(kept: Figures) -> None:
-    """Figures and page; what was run so far is not lost if the next row fails."""
+def save(found: Figures) -> None:
+    """Figures and page; what was run so far is not lost if the next row fails, nor what another run has kept."""
+    kept: Figures = json.loads(KEPT.read_text()) if KEPT.is_file() else {}
+    for part, figures in found.items():
+        kept[part] = kept.get(part, {}) | figures
     write_atomically(KEPT, (json.dumps(kept, indent=1, ensure_ascii=False) + "\n").encode())
     write_atomically(PAGE, page(kept).encode())
 

@@ -27,6 +27,7 @@ QUICK_PASSES, FULL_PASSES = 3, 5
 QUICK_S, FULL_S = 0.25, 2.0
 MAX_PASSES = 100
 LONG_MINUTES = 2.0
+SHOWN = 3
 ENDINGS = {"html": (".html", ".htm"), "png": (".png",)}
 
 
@@ -45,7 +46,7 @@ bench_app = typer.Typer(
     cls=MeasureByDefault,
     help=(
         "Measure what this machine plays through, and how late; compare two measurements. "
-        "`duende bench` alone is `duende bench run`."
+        "`duende bench` with models and options, or alone, is `duende bench run`: see `duende bench run --help`."
     ),
 )
 
@@ -161,8 +162,10 @@ def compare_files(
 
     found = compare(read_figures(a), read_figures(b))
     notices([f"not the same: {line}" for line in found.differences])
-    notices([f"only in {a.name}: {key.words()}" for key in found.only_a])
-    notices([f"only in {b.name}: {key.words()}" for key in found.only_b])
+    for path, keys in ((a, found.only_a), (b, found.only_b)):
+        if keys:
+            more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+            notices([f"only in {path.name}: {'; '.join(key.words() for key in keys[:SHOWN])}{more}"])
     if not found.rows:
         raise DuendeError(f"{a.name} and {b.name} have measured nothing in common")
     wide().print(_comparison_table(found, a.name, b.name))

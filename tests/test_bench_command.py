@@ -193,6 +193,7 @@ def test_two_files_are_compared(bench: Bench, tmp_path: Path) -> None:
     assert "noise not known" in bench("compare", kept(tmp_path, [100.0], "c.json"), b)[1]
     status, _, wrong = bench("compare", a, kept(tmp_path, [1.0], "d.json", model="y"))
     assert status == 1
+    assert wrong.splitlines()[:-1] == ["note: only in a.json: x, 128 frames", "note: only in d.json: y, 128 frames"]
     assert wrong.splitlines()[-1] == "duende: a.json and d.json have measured nothing in common"
     old = tmp_path / "old.json"
     old.write_text(json.dumps({"format": 1, "machine": {}, "results": []}))

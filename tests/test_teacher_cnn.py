@@ -266,6 +266,17 @@ def test_a_mix_of_the_content_alone_is_the_content_and_silence_stays_silent() ->
     assert not made[: RATE // 4 - 2048].any()
 
 
+def test_signals_of_a_mix_begin_as_they_go_on() -> None:
+    held = tone(330.0, RATE // 2, level_dbfs=-12.0)
+    mix = Mix(held, Analysis(RATE, 2048, 512), 12, NAMES)
+    for index in (1, 2, 3):
+        alone = torch.full(mix.shape, -40.0)
+        alone[index] = 0.0
+        sound = mix.audio(alone).numpy()
+        first, later = (float(np.sqrt(np.mean(part**2))) for part in (sound[:120], sound[9600:19200]))
+        assert 0.6 < first / later < 1.5
+
+
 def test_phases_from_slopes_make_the_magnitudes_heard(rng: np.random.Generator) -> None:
     analysis = Analysis(16000, 512, 64)
     audio = tone(440.0, 8000, level_dbfs=-12.0, rate_hz=16000) + noise(rng, 8000, level_dbfs=-70.0)

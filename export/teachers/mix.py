@@ -92,7 +92,11 @@ def _signals(content: Float32, sample_rate: int, names: tuple[str, ...]) -> list
     if others:
         excitations = Excitations(others, sample_rate, _QUANTUM, 1, _QUANTA)
         step = _QUANTUM * _QUANTA
-        padded = np.pad(content, (0, -len(content) % step)).reshape(-1, 1, step)
+        # Levels that were 0 before the first sample would make a click of it.
+        run_in = content[min(step, len(content) - 1) : 0 : -1]
+        whole = np.concatenate((run_in, content))
+        padded = np.pad(whole, (0, -len(whole) % step)).reshape(-1, 1, step)
         blocks = [excitations.process(np.ascontiguousarray(block, dtype=np.float32))[0].copy() for block in padded]
-        made |= dict(zip(others, np.concatenate(blocks, axis=1)[:, : len(content)], strict=True))
+        kept = slice(len(run_in), len(whole))
+        made |= dict(zip(others, np.concatenate(blocks, axis=1)[:, kept], strict=True))
     return [made[name] for name in names]

@@ -74,7 +74,7 @@ def kind_of(path: Path) -> str:
     _, text = parse(read_bytes(path), path.name)
     try:
         found = msgspec.json.decode(text, type=_Kind).kind
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise DuendeError(f"{path.name}: the metadata {METADATA_KEY!r} is damaged: {error}") from error
     return "capture" if found == WAVEFORM else "style"
 

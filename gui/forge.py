@@ -168,8 +168,7 @@ class Forge:
         if order.quality not in STEPS[order.mode]:
             raise DuendeError(f"quality {order.quality!r}: choose {', '.join(STEPS[order.mode])}")
         if not order.replace:
-            names = [one.get("name") for one in msgspec.json.decode(await self._host.fetch("/files/presets"))]
-            if order.name in names:
+            if order.name in _names(await self._host.fetch("/files/presets")):
                 raise TakenError(f"there is a preset {order.name!r} already: replace it, or choose another name")
             self._must_rest()
         self._clear()
@@ -396,9 +395,17 @@ class Forge:
             raise TooMuchError("that is no order")
         try:
             order = msgspec.json.decode(await request.body(), type=Order)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise DuendeError(f"that is no order: {error}") from error
         await self.start(order)
+
+
+def _names(listed: bytes) -> set[str]:
+    """The names in a host's list of presets; DuendeError where it is none."""
+    try:
+        return {one["name"] for one in msgspec.json.decode(listed, type=list[dict[str, Any]])}
+    except (msgspec.DecodeError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DuendeError("the host's list of presets cannot be read") from error
 
 
 class TakenError(DuendeError):

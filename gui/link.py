@@ -231,13 +231,14 @@ class Link:
     async def _read_tree(self) -> None:
         async with self._session().get(self.target.base + "/", headers=self._headers()) as response:
             await _check(response)
-            self.mirror.tree(json.loads(await _bounded(response, MAX_TREE)))
+            self.mirror.tree(_object(await _bounded(response, MAX_TREE), self.target.base))
         if not self.mirror.nodes:
             raise DuendeError(f"{self.target.base} is no host of duende")
         if not self.up:
             async with self._session().get(self.target.base + "/?HOST_INFO", headers=self._headers()) as response:
                 await _check(response)
-                self.name = str(json.loads(await _bounded(response, MAX_TREE)).get("NAME", ""))[:80]
+                about = _object(await _bounded(response, MAX_TREE), self.target.base)
+                self.name = str(about.get("NAME", ""))[:80]
 
     def _subscribe(self) -> None:
         if not self._following:
@@ -321,6 +322,17 @@ async def _bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
             return data
         data += more
     raise DuendeError(f"the host's answer has more than {most >> 20} MiB")
+
+
+def _object(data: bytes, where: str) -> dict[str, Any]:
+    """The JSON object that a host answers with; DuendeError where it is none."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise DuendeError(f"{where} is no host of duende")
+    return found
 
 
 async def _pieces(path: Path) -> AsyncIterator[bytes]:

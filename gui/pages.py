@@ -144,7 +144,7 @@ class Pages:
                 return
             if len(page.orders) >= MAX_WAITING:
                 raise DuendeError(f"{MAX_WAITING} orders wait for their answer")
-        except (DuendeError, msgspec.DecodeError) as error:
+        except (DuendeError, msgspec.DecodeError, RecursionError) as error:
             page.put(_text({"error": str(error)}))
             return
         task = asyncio.create_task(self._ask(page, order, values))

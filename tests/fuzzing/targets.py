@@ -41,7 +41,7 @@ from duende.engine.control.subscriptions import Subscriptions
 from duende.engine.model import ALLOWED_OPS, load_model
 from duende.engine.processor import StreamSpec
 from duende.engine.response import load_response
-from duende.engine.slots import processor_for
+from duende.engine.slots import kind_of, processor_for
 from duende.engine.spec import METADATA_KEY
 from duende.engine.waveform import WaveformProcessor
 from duende.engine.waveform_model import ALLOWED_OPS as WAVEFORM_OPS
@@ -802,6 +802,7 @@ def _model(folder: Path) -> Iterator[Harness]:
     def fuzz(data: bytes) -> None:
         path.write_bytes(data)
         try:
+            kind_of(path)
             processor = processor_for(load_model(path))
             processor.prepare(StreamSpec(48000.0, 1, 128))
         except DuendeError:
@@ -832,6 +833,7 @@ def _waveform(folder: Path) -> Iterator[Harness]:
     def fuzz(data: bytes) -> None:
         path.write_bytes(data)
         try:
+            kind_of(path)
             processor = WaveformProcessor(open_waveform(path))
             processor.prepare(StreamSpec(48000.0, 1, 64))
         except DuendeError:

@@ -40,6 +40,7 @@ def row(one: Result) -> str:
 
 def text(machine: MachineInfo, results: Sequence[Result], left_out: Sequence[str], seconds: float, passes: int) -> str:
     """The page."""
+    busy = machine.load is not None and machine.load > 0.5 * machine.cores
     lines = [
         "<!-- made by bench/models.py -->",
         "",
@@ -50,6 +51,11 @@ def text(machine: MachineInfo, results: Sequence[Result], left_out: Sequence[str
         "us; load = p99 over the period; misses beside those of a callback that does nothing, as often, in turns.",
         "Weights in float16 and int8 are stored so and computed in float32. `filters:4096` is the published",
         "extractor, 11 frames of 1025 bins: 185 MB that are read for every hop.",
+        *(
+            [f"Other programs ran (load {machine.load:.0f} on {machine.cores} cores): all times are high."]
+            if busy
+            else []
+        ),
         "",
         "| model | million weights | on, in | median | passes | p99 | load | misses | idle | opened, ms | memory, MB |",
         "|---|---|---|---|---|---|---|---|---|---|---|",

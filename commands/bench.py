@@ -196,7 +196,7 @@ def _played(names: Sequence[str], folder: Path, *, full: bool) -> "tuple[list[Pl
     from ..presets.library import Library
 
     if names:
-        return [_model(name, folder) for name in dict.fromkeys(names)], []
+        return list(dict.fromkeys(_model(name, folder) for name in dict.fromkeys(names))), []
     entries = [entry for entry in Library().entries() if entry.factory and (full or entry.name in QUICK_PRESETS)]
     left_out = []
     if not has_pyo():

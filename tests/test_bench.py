@@ -225,6 +225,8 @@ def test_another_provider_is_never_measured_in_the_place_of_one_that_is_not_ther
 def test_a_process_of_its_own_answers_the_same_and_says_why_it_cannot(
     tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "msgspec.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
     run = run_in_child(Case("tiny", "file", str(tiny), blocks=[256], seconds=0.1))
     assert run.refused == ""
     assert len(run.blocks[0].times_us) == round(0.1 * RATE / 256)

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from captures import tiny_captures
 from duende import __main__
 from duende.commands.bench import FULL_MODELS, QUICK_MODELS, QUICK_PRESETS, verdicts
 from duende.engine.bench import children, describe_machine
@@ -116,6 +117,21 @@ def test_models_are_named_in_every_way(bench: Bench, asked: list[Case], tmp_path
     assert [case.model for case in asked[::4]] == ["solo", "mine", "student:0.2", "filters:64"]
     assert [(case.channels, case.instances) for case in asked[:4]] == [(1, 1), (1, 4), (2, 1), (2, 4)]
     assert "mine, stereo, 4 instances" in said
+
+
+def test_captures_of_the_library_are_named_with_and_without_their_kind(
+    bench: Bench, asked: list[Case], tmp_path: Path
+) -> None:
+    tiny_captures(tmp_path / "home")
+    words = ("capture:half", "half", "--passes", "1", "--threads", "1,2", "--precision", "float32,int8")
+    status, _, wrong = bench(*words)
+    assert status == 0
+    assert {Path(case.path) for case in asked} == {tmp_path / "home" / "captures" / "half.onnx"}
+    assert {(case.model, case.threads, case.precision) for case in asked} == {("half", 1, "float32")}
+    assert len(asked) == 1
+    assert wrong == (
+        "note: not measured: half in another way than float32 on one thread of the CPU: captures play so\n"
+    )
 
 
 def test_what_is_not_there_is_one_notice_and_the_rest_is_measured(

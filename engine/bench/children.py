@@ -23,7 +23,8 @@ def run_in_child(case: Case) -> CaseRun:
     limit += TENSORRT_S if case.provider == "tensorrt" else 0.0
     # Pools of threads of their own would compete with the callback.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "duende.engine.bench.worker"]
+    # -P: what lies in the folder where the user happens to be is not imported.
+    command = [sys.executable, "-P", "-m", "duende.engine.bench.worker"]
     try:
         done = subprocess.run(
             command, input=msgspec.json.encode(case), capture_output=True, timeout=limit, env=environment, check=False

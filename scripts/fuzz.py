@@ -2,6 +2,7 @@
 
     python scripts/fuzz.py --target osc --minutes 10     one of the targets, minutes of processor time
     python scripts/fuzz.py --minutes 10                  all of them, one after the other
+    python scripts/fuzz.py --siege 100000                hostile packets to a whole host, played to a clock
     python scripts/fuzz.py --report                      figures of all runs into docs/reliability.md
 
 Run with the extras ``cpu``, ``gui``, ``midi`` and ``dev``. Where ``atheris`` is installed (pip install atheris; it is
@@ -226,13 +227,50 @@ def report(folder: Path) -> None:
         f"{BEGIN}\n\nEach input, {how}, has to end in a result or in one line of refusal: no other exception, at most\n"
         f"{SLOW_S:g} s of processor time, at most {MEMORY_BYTES >> 20} MiB beyond what the process had. Where one did "
         "not, the fault was mended, and\nthe input is kept in `tests/corpus/fuzz`; the tests give it again, with some "
-        "hundred new ones for each target.\n\n" + "\n".join(rows) + f"\n\n{END}"
+        "hundred new ones for each target.\n\n" + besieged(folder) + "\n".join(rows) + f"\n\n{END}"
     )
     page = PAGE.read_text() if PAGE.is_file() else f"# Reliability\n\n## Inputs\n\n{BEGIN}\n{END}\n"
     if BEGIN not in page:
         page += f"\n## Inputs\n\n{BEGIN}\n{END}\n"
     before, _, rest = page.partition(BEGIN)
     PAGE.write_text(before + text + rest.partition(END)[2])
+
+
+def siege(count: int, folder: Path) -> None:
+    """A host with all its processes takes so many packets over TCP, and as many by UDP; what it says afterwards."""
+    from dataclasses import asdict
+
+    from fuzzing.siege import SilentHost, besiege
+
+    with tempfile.TemporaryDirectory() as home:
+        host = SilentHost(Path(home))
+        try:
+            for seed in (3, 4):
+                besiege(host, 1000, seed)
+            outcome = asdict(besiege(host, count))
+            played = host.supervisor.shared.written
+            time.sleep(0.5)
+            outcome["plays"] = bool(host.supervisor.shared.written > played and host.ask("ping"))
+        finally:
+            host.end()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "siege.json").write_text(json.dumps(outcome, indent=1))
+    print(outcome)
+
+
+def besieged(folder: Path) -> str:
+    """What the siege came to, as a paragraph; empty where there was none."""
+    path = folder / "siege.json"
+    if not path.is_file():
+        return ""
+    one = json.loads(path.read_text())
+    return (
+        f"A whole host, played to a clock, took {one['taken']:,} hostile OSC packets and {one['others']:,} requests "
+        f"and frames over HTTP in\n{one['seconds']:.0f} s, while {one['samples'] / 48000:.0f} s of sound were played: "
+        f"{one['late']} blocks late, {one['restarts']} restarts, {one['failed']} faults of the program, control grew "
+        f"by\n{max(0.0, one['grown_mib']):.1f} MiB; afterwards it "
+        f"{'answered and played on' if one['plays'] else 'was gone'} (`--siege`).\n\n"
+    )
 
 
 def replay(name: str, path: Path) -> int:
@@ -263,6 +301,7 @@ def main() -> int:
     parser.add_argument("--engine", choices=("atheris", "plain"), default="atheris" if _atheris() else "plain")
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--replay", type=Path)
+    parser.add_argument("--siege", type=int)
     parser.add_argument("--work", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=1, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -271,6 +310,9 @@ def main() -> int:
         work(options.target[0], options.folder, options.work, options.seed, options.engine)
     if options.replay is not None:
         return replay(options.target[0], options.replay)
+    if options.siege is not None:
+        siege(options.siege, options.folder)
+        return 0
     if options.report:
         report(options.folder)
         return 0

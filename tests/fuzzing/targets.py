@@ -899,7 +899,6 @@ def _capture_seeds() -> list[bytes]:
              "weights": [[[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]], [[0.1, 0.2, 0.3]], [[0, 0, 0], [0, 0, 0]]]},
             {"type": "dense", "activation": "", "shape": [None, None, 1], "weights": [[[1.0]], [0.0]]},
         ],
-        "input_batch": [0.0, 0.5], "output_batch": [0.0, 0.1],
     }  # fmt: skip
     tensors = {
         "rec.weight_ih_l0": [[0.1]] * 8, "rec.weight_hh_l0": [[0.1, 0.2]] * 8, "rec.bias_ih_l0": [0.0] * 8,

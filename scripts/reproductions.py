@@ -31,7 +31,7 @@ from duende.engine.bench import machine
 from duende.export.provenance import provenance, source_of, write_sound
 from duende.export.sounds import load_sound
 from duende.export.takes import loudest_stretch
-from duende.export.teachers.registry import NAMES, teacher
+from duende.export.teachers.registry import NAMES
 from duende.presets.format import write_atomically
 
 Float32 = npt.NDArray[np.float32]
@@ -171,6 +171,7 @@ def make(title: str, place: Path) -> Figures:
         "cpu_seconds": worked,
         "memory": memory,
         "iterations": done.history[-1].iteration if done.history else 0,
+        "about": choice.system.about.get(choice.form, ""),
         "measures": measured["result"],
         "references": references,
         "notices": [*done.notices, *notes],
@@ -389,7 +390,7 @@ def system_section(name: str, rows: Mapping[str, Any]) -> list[str]:
         if not measured:
             continue
         means[form] = found = {key: mean(values.get(key) for values in measured) for key in FIGURES}
-        about = teacher(name).about.get(form, "")
+        about = next((figures["about"] for figures in row.values() if figures.get("about")), "as it stands")
         parts += [
             f"*{form.capitalize()}* ({about.rstrip('.')}). What came out, mean over {len(measured)} pairs: style "
             f"distance {number(found['style_ratio'])} and band envelopes {number(found['envelope_ratio'])} of the "

@@ -113,8 +113,8 @@ class GramSettings:
             raise DuendeError(f"scales {self.scales}: give sizes that four divides")
         if self.scales and self.optimiser != "adam":
             raise DuendeError("optimiser lbfgs: with scales the search is by adam")
-        if self.scales and self.sample_rate not in (44100, 48000, 88200, 96000):
-            raise DuendeError(f"sample_rate {self.sample_rate}: with scales choose 44100, 48000, 88200 or 96000")
+        if self.scales and self.sample_rate not in (44100, 48000):
+            raise DuendeError(f"sample_rate {self.sample_rate}: with scales choose 44100 or 48000")
         if self.network in ("picture", "detectors") and self.taps % 2 == 0:
             raise DuendeError(f"taps {self.taps}: filters of a {self.network} network need an odd number")
 

@@ -15,7 +15,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..losses import BandLevels, PitchGuard, Tonality, correlation, flux, log_level, onset_loss
 from ..statistics import (
     Analysis,
     BandEnvelopes,
@@ -26,15 +25,13 @@ from ..statistics import (
     random_filters,
     zone_grams,
 )
-from ..style import content_bands
+from .guards import Guards, level_row
 from .mix import Mix
 
 Float32 = npt.NDArray[np.float32]
 
 BANKS = 2
 """Sets of random filters at every window size."""
-CHROMA, ONSET, LOUDNESS, TONALITY = 2.0, 4.0, 1.0, 2.0
-"""Weights of the guards against each other."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +46,8 @@ class Balance:
 class MixErrors:
     """Errors by name of gains of a mix, against styles by weight; those of the style relative to the start's.
 
-    content, styles: mono [samples] at sample_rate, at least half a second. sizes: of the windows, a quarter each as
-    hop. start: gains that bring the content's bands to the mean power of the styles'.
+    content, styles: mono [samples] at sample_rate. sizes: of the windows, a quarter each as hop.
+    start: gains that bring the content's bands to the mean power of the styles'.
     """
 
     def __init__(
@@ -72,25 +69,15 @@ class MixErrors:
         ]
         self._filters = [random_filters(1000 * seed + bank).to(device) for bank in range(BANKS)]
         self._envelopes = BandEnvelopes(sample_rate).to(device)
-        self._pitch = PitchGuard(sample_rate).to(device)
-        self._levels = BandLevels(content_bands(sample_rate)).to(device)
-        self._tonality = Tonality(sample_rate).to(device)
+        self._guards = Guards(content, styles, weights, sample_rate, device)
         with torch.no_grad():
             shares = np.asarray(weights, dtype=np.float64) / np.sum(weights)
-            clips = [self._statistics(self._rows(style, device)) for style in styles]
+            clips = [self._statistics(level_row(style, device)) for style in styles]
             self._grams = [
                 torch.stack([clip[0][i] * float(w) for clip, w in zip(clips, shares, strict=True)]).sum(dim=0)
                 for i in range(len(clips[0][0]))
             ]
             self._wanted = torch.stack([clip[1] * float(w) for clip, w in zip(clips, shares, strict=True)]).sum(dim=0)
-            played = self._rows(content, device)
-            self._notes, self._note_weight = self._pitch.notes(played), self._pitch.weight(played)
-            # As steady as what is played, unless the style is less so: rain may be noise, a cello may not.
-            steady = [
-                self._tonality(self._rows(style, device)) * float(w) for style, w in zip(styles, shares, strict=True)
-            ]
-            self._steady = torch.minimum(torch.stack(steady).sum(dim=0), self._tonality(played)).clamp(0.0, 1.0)
-            self._flux, self._loudness = flux(self._levels(played)), log_level(played)
             self.start = mix.start(
                 torch.stack(
                     [
@@ -104,19 +91,13 @@ class MixErrors:
     def __call__(self, gains: Tensor) -> Mapping[str, Tensor]:
         heard = normalise_level(self._mix.audio(gains)[None])
         gram, envelope = self._distances(*self._statistics(heard))
-        guards = (
-            CHROMA * self._pitch(self._notes, self._note_weight, heard)
-            + ONSET * onset_loss(self._flux, flux(self._levels(heard)))
-            + LOUDNESS * torch.relu(0.97 - correlation(self._loudness, log_level(heard)))
-            + TONALITY * torch.relu(self._steady - self._tonality(heard)).mean(dim=1)
-        ).mean()
         over_time = (gains[..., 1:] - gains[..., :-1]).square().mean()
         over_bands = (gains[:, 1:] - gains[:, :-1]).square().mean()
         return {
             # The root: halving counts alike however near the style is.
             "gram": torch.sqrt(gram / self._own[0] + 1e-4),
             "envelope": self._balance.envelope * envelope / self._own[1],
-            "guards": self._balance.guards * guards,
+            "guards": self._balance.guards * self._guards(heard),
             "smoothness": self._balance.smoothness * (over_bands + 4.0 * over_time),
         }
 
@@ -127,7 +108,3 @@ class MixErrors:
     def _distances(self, grams: Sequence[Tensor], envelopes: Tensor) -> tuple[Tensor, Tensor]:
         each = [gram_distance(gram, wanted) for gram, wanted in zip(grams, self._grams, strict=True)]
         return torch.stack(each).mean(), envelope_distance(envelopes, self._wanted)
-
-    @staticmethod
-    def _rows(audio: Float32, device: str) -> Tensor:
-        return normalise_level(torch.from_numpy(np.array(audio, dtype=np.float32))[None].to(device))

@@ -4,8 +4,8 @@ Both attempts show the network a spectrogram as if it were a photograph. Their a
 and an arpeggio that is heard inside the content. Much of that has plain causes: a Gram over a whole picture does not
 know at which frequency a texture stands, a search over the pixels may write what no sound has, and the phases are
 lost. The repaired form mixes signals made from the content (`mix`) under a picture over log frequency, takes Grams in
-frequency zones, each against its own size, holds the content by how its layers change in time, and prices changes of
-gains along time.
+frequency zones, each against its own size, holds the content by how its layers change in time and by guards of the
+player's pitch and attack, and prices changes of gains along time.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,9 @@ import torch
 from torch import Tensor
 
 from ... import DuendeError
+from ..statistics import normalise_level
 from .descent import Descent, Rule, descend
+from .guards import RATES_HZ, SHORTEST_S, Guards
 from .inversion import load_librosa
 from .resume import Saved
 from .spectra import Analysis, log_bands
@@ -48,6 +50,7 @@ class VggSettings:
         over zones and layers; the content error is then relative as well, and of what changes in time alone.
     zones: half-overlapping frequency zones with a Gram each; 1 for the whole picture.
     smoothness: weight of the mean change from frame to frame (total variation along time).
+    guards: weight of what the player's pitch, attack and level lose (`guards.Guards`), for gains.
     optimiser: adam or sgd. fade: let the rate fall to 0 along a half cosine. rounds: of Griffin-Lim, for decibels.
     weights: torchvision's VGG19 as .pth or .safetensors; without it random.
     """
@@ -66,6 +69,7 @@ class VggSettings:
     content_weight: float = 1.0
     style_weight: float = 1.0
     smoothness: float = 0.0
+    guards: float = 0.0
     optimiser: Rule = "adam"
     learning_rate: float = 0.02
     beta_1: float = 0.9
@@ -96,6 +100,7 @@ class VggSettings:
             ("content_weight", self.content_weight, 0.0, 1e15),
             ("style_weight", self.style_weight, 0.0, 1e15),
             ("smoothness", self.smoothness, 0.0, 1e15),
+            ("guards", self.guards, 0.0, 1e15),
             ("learning_rate", self.learning_rate, 1e-9, 1e6),
             ("beta_1", self.beta_1, 0.0, 0.999_999),
             ("beta_2", self.beta_2, 0.0, 0.999_999),
@@ -107,8 +112,10 @@ class VggSettings:
                 raise DuendeError(f"{name} {number:g} is out of range: {low:g} to {high:g}")
         if self.n_fft % 2:
             raise DuendeError(f"n_fft {self.n_fft}: give an even number")
-        if self.picture == "gains" and self.sample_rate not in (44100, 48000, 88200, 96000):
-            raise DuendeError(f"sample_rate {self.sample_rate}: for gains choose 44100, 48000, 88200 or 96000")
+        if self.picture == "gains" and self.sample_rate not in RATES_HZ:
+            raise DuendeError(f"sample_rate {self.sample_rate}: for gains choose 44100 or 48000")
+        if self.picture == "decibels" and self.guards:
+            raise DuendeError(f"guards {self.guards:g}: they need the sound at every step; choose picture gains")
         if not self.style_layers or not self.content_layers:
             raise DuendeError("style_layers and content_layers: name at least one layer each")
         for layer in self.layers:
@@ -165,9 +172,10 @@ REPAIRED = VggSettings(
     pooling="average",
     norm="own",
     zones=8,
-    content_weight=0.2,
+    content_weight=0.05,
     style_weight=1.0,
     smoothness=0.05,
+    guards=0.05,
     learning_rate=0.1,
     fade=True,
     iterations=80,
@@ -190,7 +198,8 @@ class VggTeacher:
         """A pixel must be left after the poolings before the deepest layer."""
         side = 2 ** (deepest(settings.layers).block - 1)
         factor = max(1.0, (settings.n_fft // 2 + 1) / settings.longest_side) if settings.longest_side else 1.0
-        return int(np.ceil((side + 1) * factor)) * settings.hop
+        least = int(np.ceil((side + 1) * factor)) * settings.hop
+        return max(least, round(SHORTEST_S * settings.sample_rate)) if settings.guards else least
 
     def cost(self, content: int, styles: int, settings: VggSettings) -> Cost:
         """There and back through the network at 60 GFLOP/s; all that comes out of its layers is held."""
@@ -248,6 +257,10 @@ class VggErrors:
         self._network, self._shown, self._settings = network, shown, settings
         self._content_layers = [layer_number(name) for name in settings.content_layers]
         self._style_layers = [layer_number(name) for name in settings.style_layers]
+        self._guards: Guards | None = None
+        if settings.guards:
+            styles, weights = [style.audio for style in job.styles], [style.weight for style in job.styles]
+            self._guards = Guards(job.content, styles, weights, settings.sample_rate, job.device)
         with torch.no_grad():
             found = network(shown.seen)
             self._content = {number: self._kept(found[number]) for number in self._content_layers}
@@ -264,6 +277,8 @@ class VggErrors:
         if settings.smoothness:
             change = x[..., 1:] - x[..., :-1]
             errors["smoothness"] = settings.smoothness * torch.sqrt(change.square() + 1e-4).mean()
+        if self._guards is not None and isinstance(self._shown, GainPicture):
+            errors["guards"] = settings.guards * self._guards(normalise_level(self._shown.audio(x)[None]))
         return errors
 
     def _content_error(self, found: Mapping[int, Tensor], number: int) -> Tensor:

@@ -93,9 +93,13 @@ class GainPicture:
     def picture(self, x: Tensor) -> Tensor:
         return _levels(self._mix.band_power(x) * self._scale)
 
+    def audio(self, x: Tensor) -> Tensor:
+        """The sound [samples], at no particular level; differentiable."""
+        return self._mix.audio(x)
+
     def sound(self, x: Tensor) -> Float32:
         with torch.no_grad():
-            audio = np.asarray(self._mix.audio(x).cpu().numpy(), dtype=np.float32)
+            audio = np.asarray(self.audio(x).cpu().numpy(), dtype=np.float32)
         return np.asarray(audio * np.float32(self._level / max(rms(audio), 1e-9)), dtype=np.float32)
 
 

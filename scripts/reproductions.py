@@ -73,7 +73,8 @@ FIGURES = {
 PUBLISHED = {
     "cnn": "One layer of 4096 random filters, L-BFGS, 300 iterations, Griffin-Lim (Ulyanov and Lebedev 2016). "
     "Published: a notebook with its final loss (565.25). Measured by others (Cífka et al. 2021): 3 % of the way to the "
-    "style's timbre, a pitch distance to the content of 0.13 of 1. Eight listeners gave a variant of it 2.3 to 3.8 of 5.",
+    "style's timbre, a pitch distance to the content of 0.13 of 1. Eight listeners gave a variant of it 2.3 to 3.8 "
+    "of 5.",
     "kernel": "Nothing: it is the limit of the random network for infinitely many filters, in closed form. Its "
     "faithful form keeps the published protocol, with the kernel in place of the filters.",
     "sms": "Sinusoids and residual before the random network (Ordiales and Barrera 2019). Published: with magnitude, "

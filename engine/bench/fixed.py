@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ... import DuendeError
 from ..graph_check import first_line, parse, read_bytes, runtime
-from ..model import PROVIDERS, Model, ModelStream, features_of, load_model
+from ..model import PROVIDERS, Model, features_of, load_model
 from ..spec import ModelSpec, decode_spec
 
 Float32 = npt.NDArray[np.float32]
@@ -213,6 +213,3 @@ class FixedModelStream:
             self._fixed.run()
         self._settled = self._fixed.states()
         self.reset()
-
-
-__all__ = ["FixedModel", "FixedModelStream", "FixedStream", "ModelStream", "open_session"]

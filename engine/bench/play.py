@@ -23,12 +23,12 @@ from ..slots import kind_of, processor_for
 from .case import BlockRun, Case, CaseRun
 from .filters import ExtractorProcessor, extractor_parameters
 from .fixed import FixedModel
-from .machine import PRIORITY
 from .paced import Clock, PacedDevice, idle, playing, warm_up_blocks
 
 Float32 = npt.NDArray[np.float32]
 
 TURN_S = 0.1
+SETTLE = 4
 LONGEST = 4.0
 """Times the asked seconds after which a model that is too slow need not go on."""
 
@@ -116,9 +116,6 @@ def play_block(case: Case, rigs: Sequence[Rig], block: int, clock: Clock = time)
     )
 
 
-SETTLE = 4
-
-
 def make_rig(case: Case) -> Rig:
     """What the case plays, not yet prepared; DuendeError where it cannot be opened."""
     if case.kind == "filters":
@@ -189,6 +186,3 @@ def _together(callbacks: Sequence[Callback], block: int, channels: int) -> Callb
 
 def _never_rest(seconds: float) -> None:
     """A chain's `rest` while it is measured."""
-
-
-__all__ = ["PRIORITY", "make_rig", "play_block", "resident_bytes", "run_case"]

@@ -123,7 +123,8 @@ def item_page(
 ) -> str:
     """One result to judge. place: its address; sounds: addresses of content, style and result.
 
-    at: its number among those that are heard; done, count: results judged and in all. given: what was answered before. back: the place before.
+    at: its number among those that are heard; done, count: results judged and in all. given: what was answered
+    before. back: the place before.
     """
     players = "".join(
         f'<figure class="{name}"><figcaption><b>{name.capitalize()}</b> <kbd>{key}</kbd></figcaption>'

@@ -62,8 +62,8 @@ def processors(folder: Path) -> Iterator[tuple[str, str, Callable[[], Processor]
     yield "cabinet", "room of 2 s", lambda: Cabinet(room)
 
 
-def medians(processor: Processor, audio: Float32) -> list[float]:
-    """Median processor time per quantum, microseconds, of each stretch of audio [samples]."""
+def costs(processor: Processor, audio: Float32) -> list[float]:
+    """Processor time per quantum, microseconds, of each stretch of audio [samples]: its lower quartile."""
     quanta, stretch = len(audio) // QUANTUM, round(STRETCH_S * RATE / QUANTUM)
     out = np.zeros((QUANTUM, 1), dtype=np.float32)
     times = []
@@ -72,11 +72,11 @@ def medians(processor: Processor, audio: Float32) -> list[float]:
         began = time.thread_time()
         processor.process(block, out)
         times.append(1e6 * (time.thread_time() - began))
-    return [statistics.median(times[at : at + stretch]) for at in range(0, quanta - stretch + 1, stretch)]
+    return [statistics.quantiles(times[at : at + stretch])[0] for at in range(0, quanta - stretch + 1, stretch)]
 
 
 def measure(make: Callable[[], Processor], *, flush: bool) -> tuple[float, float]:
-    """Median time in sound, and in the slowest quarter second of silence, us; on a thread of its own."""
+    """Time in sound, and in the slowest quarter second of silence, us; on a thread of its own."""
     found: list[tuple[float, float]] = []
 
     def run() -> None:
@@ -86,12 +86,12 @@ def measure(make: Callable[[], Processor], *, flush: bool) -> tuple[float, float
         processor.prepare(StreamSpec(RATE, 1, QUANTUM))
         sound = np.asarray(playing(RATE, round(SOUND_S * RATE)), dtype=np.float32).reshape(-1)
         silence = np.zeros(round(SILENCE_S * RATE), dtype=np.float32)
-        medians(processor, sound)
-        loud = statistics.median(medians(processor, sound))
-        quiet = medians(processor, silence)
+        costs(processor, sound)
+        loud = statistics.median(costs(processor, sound))
+        quiet = costs(processor, silence)
         processor.reset()
-        medians(processor, FAINT * sound[: round(FAINT_S * RATE)])
-        quiet += medians(processor, silence)
+        costs(processor, FAINT * sound[: round(FAINT_S * RATE)])
+        quiet += costs(processor, silence)
         found.append((loud, max(quiet)))
 
     thread = threading.Thread(target=run)
@@ -105,8 +105,8 @@ def main(target: Path) -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for kind, name, make in processors(Path(folder)):
-            # The better of two: other programs only ever make it slower.
-            sound, silence = min((measure(make, flush=True) for _ in range(2)), key=lambda pair: pair[1] / pair[0])
+            # The best of three: other programs only ever make it slower.
+            sound, silence = min((measure(make, flush=True) for _ in range(3)), key=lambda pair: pair[1] / pair[0])
             without = measure(make, flush=False)
             rows.append((kind, name, sound, silence, silence / sound, without[1] / without[0]))
             print(f"{kind} {name}: {silence / sound:.2f}, not flushed {without[1] / without[0]:.2f}", flush=True)
@@ -114,9 +114,13 @@ def main(target: Path) -> None:
     lines = [
         "# Silence after sound",
         "",
-        f"{machine()}. Written by `python bench/silence.py`: microseconds per quantum of {QUANTUM} at "
-        f"{RATE / 1000:g} kHz, processor time of the thread, medians; silence by its slowest quarter second. Not flushed: the same ratio on a thread "
-        "that does not flush denormals to zero, as the callback does.",
+        ", ".join(f"{key}: {value}" for key, value in machine().items()),
+        "",
+        "Written by `python bench/silence.py`: processor time of the thread, microseconds per quantum of "
+        f"{QUANTUM} at {RATE / 1000:g} kHz,",
+        "the lower quartile of each quarter second (other programs only add to it); of silence, the slowest quarter",
+        "second; the best of three runs. Not flushed: the same ratio, of one run, on a thread that does not flush denormals",
+        "to zero, as the callback does.",
         "",
         f"Slowest in silence, against sound: {worst[1]} ({worst[4]:.2f}).",
         "",

@@ -252,6 +252,7 @@ def siege(count: int, folder: Path) -> None:
             time.sleep(0.5)
             outcome["plays"] = bool(host.supervisor.shared.written > played and host.ask("ping"))
         finally:
+            print(*host.supervisor.health.reasons, sep="\n")
             host.end()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "siege.json").write_text(json.dumps(outcome, indent=1))

@@ -1,5 +1,6 @@
 """A host with everything that belongs to it plays on while hostile packets come from all sides, and answers after."""
 
+import asyncio
 import os
 import sys
 from collections.abc import Iterator
@@ -7,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from duende.engine.control.framing import Framing
+from duende.engine.control.osc import encode
+from duende.engine.control.peer import Peer
+from duende.engine.control.transport import TURN, OscServer
 from fuzzing.siege import SilentHost, besiege
 
 COUNT = 1000
@@ -35,3 +40,37 @@ def test_a_host_under_siege_plays_on(host: SilentHost) -> None:
     assert host.ask("preset/load", "wire") is not None
     assert host.ask("amount", 0.25) is not None
     assert host.ask("amount") == [0.25]
+
+
+def test_one_connection_does_not_keep_the_loop_to_itself() -> None:
+    """Signs of life come from the same loop: who sends thousands of packets at once must not silence them."""
+    taken, between = [0], [0]
+
+    def receive(packet: bytes, peer: Peer) -> int:
+        taken[0] += 1
+        return 1
+
+    async def beat() -> None:
+        before = 0
+        while True:
+            await asyncio.sleep(0)
+            between[0], before = max(between[0], taken[0] - before), taken[0]
+
+    async def run() -> None:
+        server = await OscServer.start(receive, port=0)
+        beating = asyncio.create_task(beat())
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        framing = Framing()
+        framing.sized = True
+        writer.write(framing.frame(encode("/a")) * 4000)
+        async with asyncio.timeout(20):
+            while taken[0] < 4000:
+                await asyncio.sleep(0)
+        writer.close()
+        beating.cancel()
+        server.close()
+        await asyncio.gather(beating, return_exceptions=True)
+
+    asyncio.run(run())
+    assert taken[0] == 4000
+    assert between[0] <= TURN

@@ -26,6 +26,7 @@ from .files import FILES
 from .namespace import NORMALIZED, Namespace
 from .osc import Message, encode
 from .peer import Receive
+from .transport import TURN
 from .tree import ATTRIBUTES, Tree, current, host_info, types_of
 from .web import ABORT, Bounds, WebServer
 
@@ -293,14 +294,19 @@ class OscQuery:
             writing = asyncio.create_task(client.write())
             loop = asyncio.get_running_loop()
             allowance = Bucket(WORK_RATE, WORK_BURST, loop.time())
+            done = 0
             while (message := await websocket.receive())["type"] != "websocket.disconnect":
                 if message.get("bytes") is not None:
                     work = self._receive(message["bytes"], client)
                 else:
                     work = self._command(message.get("text") or "", client)
                 allowance.spend(work)
+                done += work
                 if not allowance.is_open(loop.time()):
                     await asyncio.sleep(allowance.wait)  # nothing is lost: the other end has to wait, too
+                elif done >= TURN:
+                    done = 0
+                    await asyncio.sleep(0)  # frames that are there already come without a turn of the loop
         except (WebSocketDisconnect, OSError):
             pass
         except Exception:

@@ -19,6 +19,8 @@ from .peer import Peer, Receive
 TELL_S = 1.0
 PORT_TRIES = 8
 RECEIVE_BYTES = 1 << 20
+TURN = 200
+"""Work that one TCP connection may cause before all else of the event loop has its turn, signs of life included."""
 
 
 @dataclass(frozen=True)
@@ -271,12 +273,19 @@ class _Connection(asyncio.Protocol):
         self._work()
 
     def _work(self) -> None:
+        done = 0
         while self._packets:
             if not self._bucket.is_open(self._shared.loop.time()):
                 self._transport.pause_reading()
                 self._shared.loop.call_later(self._bucket.wait, self._work)
                 return
-            self._bucket.spend(self._shared.receive(self._packets.popleft(), self))
+            if done >= TURN:
+                self._transport.pause_reading()
+                self._shared.loop.call_soon(self._work)
+                return
+            work = self._shared.receive(self._packets.popleft(), self)
+            self._bucket.spend(work)
+            done += work
         if not self.closed:
             self._transport.resume_reading()
 

@@ -6,12 +6,14 @@ tracks stand in no order: they report a result close to white noise. What they p
 sound again, and the network of Ulyanov and Lebedev on the spectrogram of that.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..gram import GramSettings
+from ..objective import Evaluation
 from ..resume import Saved
 from ..solve import Correlation, Solution, minimise
 from ..teacher import Job
@@ -20,7 +22,7 @@ from .tensor import TensorObjective
 
 Float32 = npt.NDArray[np.float32]
 
-START = 0.05
+START = 0.5
 
 
 def tensor_of(tracks: Tracks) -> Float32:
@@ -39,8 +41,8 @@ def tracks_of(tensor: Float32, analysis: SineAnalysis, lowest_hz: float = 20.0) 
 def search_tensor(content: Tracks, styles: list[Tracks], job: Job, settings: Any, saved: Saved) -> Solution:
     """The tensor that has the content's responses and the styles' Gram matrix, as `tensor_of` lays it out.
 
-    Noise to begin with has a twentieth of the content's RMS. Of the 0.001 that spectrograms begin with, thousandths of
-    a Hz here, L-BFGS makes nothing: it gives up after two iterations.
+    The search counts in units of the content's RMS, some thousand, and begins with noise of half of it. From noise of
+    a thousandth, as spectrograms begin with, L-BFGS soon stops: there all frames are alike, which is a saddle.
     """
     seen = tensor_of(content)
     objective = TensorObjective(
@@ -55,12 +57,13 @@ def search_tensor(content: Tracks, styles: list[Tracks], job: Job, settings: Any
         seed=job.seed,
         device=job.device,
     )
-    start = seen
+    unit = np.float32(np.sqrt(np.mean(seen**2)) + 1e-9)
+    start = seen / unit
     if settings.start == "noise":
         generator = np.random.default_rng([job.seed, 0x57A7])
-        start = generator.standard_normal(seen.shape, dtype=np.float32) * np.float32(START * np.sqrt(np.mean(seen**2)))
-    return minimise(
-        objective,
+        start = generator.standard_normal(seen.shape, dtype=np.float32) * np.float32(START)
+    found = minimise(
+        _InUnits(objective, unit),
         start,
         settings.optimiser,
         settings.iterations,
@@ -69,6 +72,19 @@ def search_tensor(content: Tracks, styles: list[Tracks], job: Job, settings: Any
         correlation=Correlation(seen),
         saved=saved,
     )
+    return replace(found, spectrogram=found.spectrogram * unit)
+
+
+class _InUnits:
+    """An objective of numbers that are counted in units."""
+
+    def __init__(self, objective: TensorObjective, unit: np.float32) -> None:
+        self._objective, self._unit = objective, unit
+        self.shape = objective.shape
+
+    def __call__(self, spectrogram: Float32) -> Evaluation:
+        found = self._objective(spectrogram * self._unit)
+        return replace(found, gradient=found.gradient * self._unit)
 
 
 def network(settings: Any) -> GramSettings:

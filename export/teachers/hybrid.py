@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
 
 from ... import DuendeError
 from .cached import CausalStack
@@ -34,6 +35,7 @@ Float32 = npt.NDArray[np.float32]
 WAYS = ("windows", "gains")
 DILATIONS = (1, 2, 4, 8)
 REACH_NEPERS = 2.5  # how far the refiner's gains go from the start
+SMOOTH_S = 0.06  # deviation of the Gaussian that smooths them over time: attacks are the player's
 CRITIC_SPAN = 9  # frames that the critic sees at once
 
 
@@ -134,9 +136,13 @@ class Painter(nn.Module):
 class Refiner(nn.Module):
     """The content's band picture [1, bands, frames] to changes of gains [signals, bands, frames] in nepers."""
 
-    def __init__(self, signals: int, bands: int, width: int) -> None:
+    def __init__(self, signals: int, bands: int, width: int, frames_per_s: float) -> None:
         super().__init__()
         self._signals = signals
+        deviation = SMOOTH_S * frames_per_s
+        reach = max(1, round(3.0 * deviation))
+        kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / deviation) ** 2)
+        self.register_buffer("kernel", (kernel / kernel.sum())[None, None])
         self.stack = CausalStack(bands, signals * bands, width, DILATIONS)
         with torch.no_grad():
             self.stack.out.weight.mul_(0.1)
@@ -148,7 +154,10 @@ class Refiner(nn.Module):
         # The past of the beginning is the beginning, held.
         begun = torch.cat((picture[:, :, :1].expand(-1, -1, lead), picture), dim=2)
         found = self.stack(begun)[0][0, :, lead:]
-        return REACH_NEPERS * torch.tanh(found.unflatten(0, (self._signals, -1)))
+        kernel = torch.as_tensor(self.kernel)
+        reach = kernel.shape[2] // 2
+        held = functional.pad(REACH_NEPERS * torch.tanh(found)[:, None], (reach, reach), mode="replicate")
+        return functional.conv1d(held, kernel)[:, 0].unflatten(0, (self._signals, -1))
 
 
 class Critic(nn.Module):
@@ -276,7 +285,9 @@ def _writer(
         painter = seeded(seed, lambda: Painter(height, width, settings)).to(device)
         return lambda: painter(shown.seen).clamp(shown.low, shown.high), painter
     assert isinstance(shown, GainPicture)
-    refiner = seeded(seed, lambda: Refiner(int(shown.start.shape[0]), height, settings.width)).to(device)
+    refiner = seeded(
+        seed, lambda: Refiner(int(shown.start.shape[0]), height, settings.width, settings.sample_rate / settings.hop)
+    ).to(device)
     return lambda: (shown.start + refiner(shown.seen)).clamp(shown.low, shown.high), refiner
 
 

@@ -119,8 +119,8 @@ def main(target: Path) -> None:
         "Written by `python bench/silence.py`: processor time of the thread, microseconds per quantum of "
         f"{QUANTUM} at {RATE / 1000:g} kHz,",
         "the lower quartile of each quarter second (other programs only add to it); of silence, the slowest quarter",
-        "second; the best of three runs. Not flushed: the same ratio, of one run, on a thread that does not flush denormals",
-        "to zero, as the callback does.",
+        "second; the best of three runs. Not flushed: the same ratio, of one run, on a thread that does not flush",
+        "denormals to zero, as the callback does.",
         "",
         f"Slowest in silence, against sound: {worst[1]} ({worst[4]:.2f}).",
         "",

@@ -1,7 +1,7 @@
 """The lock file holds a version of everything that `make test` installs, and one that the project can live with."""
 
 import re
-import sys
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -9,9 +9,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT / "scripts"))
-
-from lock import EXTRAS, TARGET, closure  # noqa: E402
+SCRIPT = runpy.run_path(str(ROOT / "scripts" / "lock.py"))
+EXTRAS, TARGET, closure = SCRIPT["EXTRAS"], SCRIPT["TARGET"], SCRIPT["closure"]
 
 
 def locked() -> dict[str, str]:

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def test_the_table_was_found() -> None:
 
 @pytest.mark.parametrize(("module", "name", "value"), BOUNDS)
 def test_a_bound_is_the_one_in_the_program(module: str, name: str, value: str) -> None:
-    found = importlib.import_module(f"duende.{module}")
+    found: Any = importlib.import_module(f"duende.{module}")
     for part in name.split("."):
         found = getattr(found, part)
     assert found == int(value)

@@ -134,12 +134,17 @@ def test_several_styles_are_their_mean_gram(rng: np.random.Generator) -> None:
 
 
 def test_glorot_numbers_end_at_two_deviations() -> None:
-    stacks = [FilterStack(30, "bins", 400, 11, spread=spread, seed=3) for spread in ("published", "glorot")]
-    responses = [stack(torch.eye(30)[:11])[0] for stack in stacks]
-    assert float(responses[1].max()) < float(responses[0].max())
-    numbers = torch.cat([stacks[1](row * torch.eye(11, 30))[0] for row in (1.0, -1.0)])
+    stack = FilterStack(30, "bins", 400, 11, spread="glorot", seed=3)
+    weights = []
+    for index in range(30):
+        one = torch.zeros(11, 30)
+        one[0, index] = 1.0
+        weights.append(stack(one)[0][:, 0] - stack(-one)[0][:, 0])
+    found = torch.stack(weights)
     deviation = weight_deviation(30, 400, 11) / np.sqrt(2.0)
-    assert float(numbers.max()) < 11.0 * 2.3 * deviation
+    assert float(found.std()) == pytest.approx(deviation, rel=0.02)
+    # Cutting off makes the rest narrower; the numbers are spread again to the deviation that is asked for.
+    assert 2.2 * deviation < float(found.abs().max()) < 2.28 * deviation
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def listen(
     table, page = store / "answers.csv", store / "results.html"
     write_atomically(table, answers_csv(listeners, chosen).encode("utf-8"))
     write_atomically(page, results_page(f"{title}: results", found, chosen).encode("utf-8"))
-    heading = f"{found.listeners} listeners, {found.answers} answers; mean ± half of the 95 % interval"
+    heading = f"listeners: {found.listeners}, answers: {found.answers}; mean ± half of the 95 % interval"
     shown = Table("system", *(scale.name for scale in chosen), title=heading, title_justify="left", box=None)
     for system, means in found.by_system.items():
         shown.add_row(system, *(means[scale.name].text for scale in chosen))

@@ -61,7 +61,7 @@ def job(rate: int, **more: Any) -> Job:
 
 SMALL: dict[str, Any] = {"n_fft": 512, "hop": 256, "iterations": 12}
 FAITHFUL = replace(TEACHER.forms["faithful"], **SMALL, filters=(4, 8), learning_rate=1e-2, batch=2)
-REPAIRED = replace(TEACHER.forms["repaired"], n_fft=1024, hop=512, iterations=25, width=24, bands=40)
+REPAIRED = replace(TEACHER.forms["repaired"], n_fft=1024, hop=512, iterations=25, width=24, bands=40, blend=1.0)
 
 
 @pytest.mark.parametrize("settings", [FAITHFUL, REPAIRED])

@@ -22,7 +22,7 @@ TEACHER = CoderTeacher(
     "autoencoder",
     {
         "faithful": FAITHFUL,
-        "repaired": CoderSettings(way="cached", sample_rate=48000, window=64, latent=12, blend=1.0, learning_rate=3e-3),
+        "repaired": CoderSettings(way="cached", sample_rate=48000, window=64, latent=12, blend=0.8, learning_rate=3e-3),
         "first": replace(FAITHFUL, blend=0.03),
         "cyclic": replace(FAITHFUL, style_code="cyclic"),
     },

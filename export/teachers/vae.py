@@ -17,7 +17,7 @@ TEACHER = CoderTeacher(
     {
         "faithful": FAITHFUL,
         "repaired": CoderSettings(
-            way="cached", sample_rate=48000, window=64, latent=12, blend=1.0, learning_rate=3e-3, kl=0.01
+            way="cached", sample_rate=48000, window=64, latent=12, blend=0.75, learning_rate=3e-3, kl=0.01
         ),
     },
     {

@@ -157,7 +157,7 @@ class Refiner(nn.Module):
         kernel = torch.as_tensor(self.kernel)
         reach = kernel.shape[2] // 2
         held = functional.pad(REACH_NEPERS * torch.tanh(found)[:, None], (reach, reach), mode="replicate")
-        return functional.conv1d(held, kernel)[:, 0].unflatten(0, (self._signals, -1))
+        return torch.as_tensor(functional.conv1d(held, kernel)[:, 0].unflatten(0, (self._signals, -1)))
 
 
 class Critic(nn.Module):

@@ -754,7 +754,7 @@ def capture_command(
     seconds: Annotated[int | None, typer.Option(help="Length of the test signal, 30 to 600; else 180.")] = None,
     size: Annotated[
         str, typer.Option(help="standard, lite, feather or nano (less load, less exact), or lstm.")
-    ] = "standard",
+    ] = "lite",
     minutes: Annotated[float, typer.Option(help="Train so long.")] = 9.0,
     steps: Annotated[int | None, typer.Option(min=1, help="Train so many steps, however long.")] = None,
     threads: Annotated[int, typer.Option(min=1, max=2, help="Cores to train on; the result is the same.")] = 2,

@@ -39,7 +39,7 @@ class TrainConfig:
     clock:    what says how many seconds have gone.
     """
 
-    size: str = "standard"
+    size: str = "lite"
     seconds: float = 540.0
     steps: int | None = None
     seed: int = 1

@@ -245,7 +245,19 @@ def _gui_beside(host: str, port: int, token: str, names: list[str], quiet: bool)
     """The GUI in a process of its own, that ends with this one; where it fails, the sound goes on."""
     from .gui.app import TOKEN_VARIABLE
 
-    command = [sys.executable, "-m", "duende", "gui", "--host", host, "--port", str(port), "--beside", str(os.getpid())]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "duende",
+        "gui",
+        "--host",
+        host,
+        "--port",
+        str(port),
+        "--beside",
+        str(os.getpid()),
+    ]
     command += [word for name in names for word in ("--name", name)]
     # Not on the command line, where everybody on this machine could read it.
     environment = os.environ | {TOKEN_VARIABLE: token}

@@ -21,7 +21,7 @@ class DeviceList(msgspec.Struct, frozen=True):
 
 def ask_devices(timeout_s: float = TIMEOUT_S) -> DeviceList:
     """All devices that PortAudio sees. It writes what it likes to standard error; none of it is kept."""
-    command = [sys.executable, "-m", __name__]
+    command = [sys.executable, "-P", "-m", __name__]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:

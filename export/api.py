@@ -278,7 +278,7 @@ class Host:
         # A file, since nobody reads a pipe while the notebook thinks.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the host
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "duende", "live", *map(str, words)],
+            [sys.executable, "-P", "-m", "duende", "live", *map(str, words)],
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=subprocess.STDOUT,

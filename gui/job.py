@@ -18,7 +18,7 @@ LINE_BYTES = 2**20
 KEPT_BYTES = 2**14
 GRACE_S = 3.0
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-DUENDE = (sys.executable, "-m", "duende")
+DUENDE = (sys.executable, "-P", "-m", "duende")
 
 
 class Job:

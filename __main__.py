@@ -19,8 +19,8 @@ from rich.table import Table
 from . import DuendeError, __version__
 from .commands.bench import bench_app
 from .commands.console import err, notices, out, progress, wide
-from .export import commands as offline
-from .export.teachers.command import teachers, transfer
+from .commands.listening import distance, listen, whence
+from .commands.transfer import teachers, transfer
 
 if TYPE_CHECKING:
     from .export.forge import ForgeRequest
@@ -960,9 +960,9 @@ app.command()(transfer)
 app.command()(teachers)
 
 
-app.command()(offline.listen)
-app.command()(offline.distance)
-app.command()(offline.whence)
+app.command()(listen)
+app.command()(distance)
+app.command()(whence)
 
 
 @app.command()

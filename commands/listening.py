@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from .. import DuendeError
+from .console import notices, out, wide
 
 LISTEN_PORT = 7704
-
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
 
 
 def listen(
@@ -41,14 +38,14 @@ def listen(
     token: Annotated[str, typer.Option(help="What listeners on a network must give, once.")] = "",
 ) -> None:
     """Blind listening test: a page for listeners, in random order for each; answers kept; means and intervals."""
+    from ..export.listen import ANSWERS, Study, answers_csv, choose_scales, find_pairs, read_listeners, results
+    from ..export.listen_page import results_page
     from ..presets.format import write_atomically
-    from .listen import ANSWERS, Study, answers_csv, choose_scales, find_pairs, read_listeners, results
-    from .listen_page import results_page
 
     chosen = choose_scales(scales or [])
     store = answers or folder / ANSWERS
     if not results_only:
-        from .listen_server import Options, serve
+        from ..export.listen_server import Options, serve
 
         options = Options(title, host, port, token)
         study = Study(find_pairs(folder), chosen, store)
@@ -91,12 +88,11 @@ def distance(
     json_output: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Fréchet and kernel distance between two sets of sounds, over an embedding of ours or of your own."""
-    from .set_distance import OnnxEmbedding, as_json, set_distance
+    from ..export.set_distance import OnnxEmbedding, as_json, set_distance
 
     used = None if embedding is None else OnnxEmbedding(embedding, embedding_rate)
     found = set_distance(first, second, used, rounds=rounds, seed=seed)
-    for line in found.notices:
-        err.print(f"note: {line}", markup=False, soft_wrap=True)
+    notices(found.notices)
     if json_output:
         out.print_json(json.dumps(as_json(found), allow_nan=False))
         return
@@ -107,7 +103,7 @@ def distance(
     for name, one in (("Fréchet", found.frechet), ("kernel (MMD², unbiased)", found.kernel)):
         interval = "-" if math.isnan(one.low) else f"{one.low:.4g} to {one.high:.4g}"
         table.add_row(name, f"{one.value:.4g}", interval)
-    (out if out.is_terminal else Console(highlight=False, width=1000)).print(table)
+    wide().print(table)
 
 
 def whence(
@@ -117,7 +113,7 @@ def whence(
     """Say what a sound file says of its origin: made by which system, from which files. Status 1: it says nothing."""
     import msgspec
 
-    from .provenance import read_provenance, rows
+    from ..export.provenance import read_provenance, rows
 
     if not sound.is_file():
         raise DuendeError(f"{sound}: no such file")
@@ -130,4 +126,4 @@ def whence(
     table = Table("what", "it says", title=str(sound), title_justify="left", box=None)
     for key, value in rows(found):
         table.add_row(key, value)
-    (out if out.is_terminal else Console(highlight=False, width=1000)).print(table)
+    wide().print(table)

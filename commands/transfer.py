@@ -6,20 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ... import DuendeError
+from .. import DuendeError
+from .console import notices, out, progress, wide
 
 if TYPE_CHECKING:
-    from .files import StyleFile
-    from .gallery import Gallery
-    from .transfer import Choice, Options
-    from .transfer import Progress as Told
-
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+    from ..export.teachers.files import StyleFile
+    from ..export.teachers.gallery import Gallery
+    from ..export.teachers.transfer import Choice, Options
+    from ..export.teachers.transfer import Progress as Told
 
 DEFAULT = "kernel"
 SHOWN = ("style_ratio", "envelope_ratio", "mfcc_distance", "chroma", "multi_pitch", "onset_f1", "loudness")
@@ -82,8 +78,8 @@ def transfer(
     ] = None,
 ) -> None:
     """Offline style transfer by the systems of the literature; says before it starts what it will cost."""
-    from .files import FORMATS
-    from .transfer import Options, choose
+    from ..export.teachers.files import FORMATS
+    from ..export.teachers.transfer import Options, choose
 
     short = {"alpha": alpha, "optimiser": optimiser, "start": start, "inversion": inversion, "filters": filters}
     sets = [f"{name}={value}" for name, value in short.items() if value is not None] + (settings or [])
@@ -109,13 +105,23 @@ def transfer(
         choice = choose(teacher, sets, form=form, iterations=iterations, speech=speech)
         _one(content, styles, target, choice, options, rate=rate, licence=licence, measure=measure)
         return
-    from .gallery import compared, gallery, swept
+    from ..export.teachers.gallery import compared, gallery, swept
 
     chosen = functools.partial(choose, sets=sets, form=form, iterations=iterations, speech=speech)
     rows = compared(compare, chosen) if compare is not None else [("", chosen(teacher))]
     rows = swept(rows, sweep or [])
-    with _bar("starting") as (bar, tell):
-        page = gallery(content, styles, target, rows, options, report=tell, note=_note, begin=bar, sounds=sounds)
+    with _Bar("starting") as (bar, tell):
+        page = gallery(
+            content,
+            styles,
+            target,
+            rows,
+            options,
+            report=tell,
+            note=_note,
+            begin=bar,
+            sounds=sounds,
+        )
     _shown(page)
 
 
@@ -124,8 +130,8 @@ def teachers(
     form: Annotated[str, typer.Option(help="Of which form.")] = "faithful",
 ) -> None:
     """List the offline systems and their forms, or the settings of one of them."""
-    from .registry import NAMES, settings_of, teacher
-    from .settings import plain
+    from ..export.teachers.registry import NAMES, settings_of, teacher
+    from ..export.teachers.settings import plain
 
     if name is not None:
         system = teacher(name)
@@ -143,7 +149,7 @@ def teachers(
             continue
         for number, shape in enumerate(system.forms):
             table.add_row(each if number == 0 else "", shape, system.about.get(shape, ""))
-    (out if out.is_terminal else Console(highlight=False, width=1000)).print(table)
+    wide().print(table)
 
 
 def _one(
@@ -158,10 +164,10 @@ def _one(
     measure: bool,
 ) -> None:
     """A transfer between files, and what came out."""
-    from .files import transfer_file
+    from ..export.teachers.files import transfer_file
 
     try:
-        with _bar("listening") as (_, tell):
+        with _Bar("listening") as (_, tell):
             done = transfer_file(
                 content,
                 styles,
@@ -176,7 +182,7 @@ def _one(
             )
     except KeyboardInterrupt:
         if options.checkpoint is not None and options.checkpoint.exists():
-            _note(f"stopped; the same command with --resume goes on with {options.checkpoint}")
+            notices([f"stopped; the same command with --resume goes on with {options.checkpoint}"])
         raise
     made = done.transferred
     line = f"{done.sound}: {choice.title}, {made.seconds:.1f} s"
@@ -202,12 +208,12 @@ def _measures_table(rows: dict[str, dict[str, float | None]]) -> None:
 
 def _shown(page: "Gallery") -> None:
     for title, refusal in page.refused.items():
-        err.print(f"note: {title}: {refusal}", markup=False, soft_wrap=True)
+        notices([f"{title}: {refusal}"])
     out.print(f"wrote {page.path}: {page.made} sounds, {page.seconds:.0f} s", markup=False, soft_wrap=True)
 
 
 def _styles(paths: list[Path], weights: str | None) -> "list[StyleFile]":
-    from .files import StyleFile
+    from ..export.teachers.files import StyleFile
 
     if weights is None:
         return [StyleFile(path) for path in paths]
@@ -230,15 +236,14 @@ def _text(value: Any) -> str:
 
 
 def _note(text: str) -> None:
-    err.print(f"note: {text}", markup=False, soft_wrap=True)
+    notices([text])
 
 
-class _bar:  # noqa: N801  # used as a function
+class _Bar:
     """A progress bar on a terminal: (says what begins, takes a transfer's progress)."""
 
     def __init__(self, description: str) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+        self._progress = progress()
         self._task = self._progress.add_task(description, total=None)
         self._begun = ""
 

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from .. import DuendeError
 from .console import notices, out, progress, wide
+from .soak import soak
 
 if TYPE_CHECKING:
     from ..engine.bench.compare import Comparison
@@ -184,6 +185,9 @@ def draw(
         raise DuendeError("say what to write: --html FILE.html, --png FILE.png")
     _check_targets(html, png)
     _draw(read_figures(source), html, png)
+
+
+bench_app.command("soak")(soak)
 
 
 # -- what is asked for -------------------------------------------------------------------------------------------------

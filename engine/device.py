@@ -1,6 +1,7 @@
 """Where audio comes from and goes to: a sound device through PortAudio, or an array that drives the same path."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -195,7 +196,10 @@ class SoundDevice:
 
 
 class ClockDevice:
-    """Silence at the pace of the clock, and nowhere to play to: keeps a show alive while its device is away."""
+    """Silence at the pace of the clock, and nowhere to play to: keeps a show alive while its device is away.
+
+    A callback that ended when the next was due, or later, is told to that one as an output xrun.
+    """
 
     latency_ms: float | None = 0.0
     outputs = 2
@@ -222,8 +226,16 @@ class ClockDevice:
     def _tick(self, callback: Callback) -> None:
         silence = np.zeros((self.max_block, self.inputs), dtype=np.float32)
         out = np.zeros((self.max_block, 2), dtype=np.float32)
-        while not self._stopped.wait(self.max_block / self.sample_rate):
-            callback(silence, out, False, False)
+        period = self.max_block / self.sample_rate
+        due, late = time.perf_counter() + period, False
+        while not self._stopped.wait(max(0.0, due - time.perf_counter())):
+            callback(silence, out, False, late)
+            due += period
+            ended = time.perf_counter()
+            late = ended > due
+            if late:
+                # One late block makes the next ones late only as far as a device's buffers would.
+                due = max(due, ended - period)
 
 
 class ArrayDevice:

@@ -17,8 +17,8 @@ class EngineSetup(msgspec.Struct, frozen=True):
     """How to run. state: the shared state's file, whose folder is removed when the parent dies.
 
     source, sink, in_channel, channels, rate, block, allow_feedback: as for `duende live`. silent: play to a clock
-    instead. safety: blocks of extra delay. priority: of the audio thread, None: as it comes. cores: to stay on; none:
-    any.
+    instead. phrase: play tones in the place of the input. safety: blocks of extra delay. priority: of the audio
+    thread, None: as it comes. cores: to stay on; none: any.
     """
 
     state: str
@@ -31,6 +31,7 @@ class EngineSetup(msgspec.Struct, frozen=True):
     provider: str = "cpu"
     allow_feedback: bool = False
     silent: bool = False
+    phrase: bool = False
     safety: int = 0
     priority: int | None = 70
     cores: list[int] = []

@@ -156,6 +156,10 @@ class Player:
         setup = self._setup
         try:
             device, name = self._device()
+            if setup.phrase:
+                from .phrase import PhraseDevice
+
+                device, name = PhraseDevice(device), f"{name}, with a phrase in the place of the input"
         except DuendeError as error:
             self._wire.send(Lost(str(error)))
             return False

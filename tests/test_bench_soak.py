@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -47,11 +48,17 @@ def one_slice(late: int = 0, idle_late: int = 0, **others: float) -> Slice:
     return msgspec.structs.replace(plain, **others)
 
 
-def held(role: str = "engine", seconds: int = 300, **values: Callable[[float], float]) -> Held:
+def held(values: dict[str, Callable[[float], float]] | None = None, seconds: int = 300) -> Held:
     """What a process held once a second; what is not given stays the same."""
     at_s = [float(second) for second in range(seconds)]
-    plain = {"memory_mb": lambda s: 100.0, "threads": lambda s: 6, "files": lambda s: 9, "mappings": lambda s: 500}
-    return Held(role, at_s, **{name: [f(s) for s in at_s] for name, f in {**plain, **values}.items()})  # type: ignore[arg-type]
+    plain: dict[str, Callable[[float], float]] = {
+        "memory_mb": lambda s: 100.0,
+        "threads": lambda s: 6,
+        "files": lambda s: 9,
+        "mappings": lambda s: 500,
+    }
+    found: dict[str, Any] = {name: [f(s) for s in at_s] for name, f in (plain | (values or {})).items()}
+    return Held("engine", at_s, **found)
 
 
 def verdict(found: list[Check], name: str) -> bool | None:
@@ -131,7 +138,7 @@ def test_a_burden_that_fails_or_does_nothing_fails(done: int, failed: int, passe
 
 def test_memory_that_grows_by_five_megabytes_fails() -> None:
     def slope(total_mb: float) -> Held:
-        return held(memory_mb=lambda s: 100.0 + total_mb * s / 300.0 + 0.5 * float(RNG.random()))
+        return held({"memory_mb": lambda s: 100.0 + total_mb * s / 300.0 + 0.5 * float(RNG.random())})
 
     assert growth_checks([slope(4.0)])[0].passed is True
     assert growth_checks([slope(30.0)])[0].passed is False
@@ -140,14 +147,14 @@ def test_memory_that_grows_by_five_megabytes_fails() -> None:
 def test_what_grows_while_it_gets_warm_does_not_count() -> None:
     warm = warm_up_s(300.0)
     assert 100.0 < warm <= 120.0
-    assert all(check.passed for check in growth_checks([held(memory_mb=lambda s: 100.0 + min(s, warm))]))
+    assert all(check.passed for check in growth_checks([held({"memory_mb": lambda s: 100.0 + min(s, warm)})]))
 
 
 @pytest.mark.parametrize(("name", "a_minute"), [("threads", 2), ("files", 4), ("mappings", 40)])
 def test_a_leak_of_threads_files_or_mappings_fails(name: str, a_minute: int) -> None:
-    leaking = growth_checks([held(**{name: lambda s: 10 + a_minute * (s // 60.0) * 2})])
+    leaking = growth_checks([held({name: lambda s: 10 + a_minute * (s // 60.0) * 2})])
     assert [check.passed for check in leaking] == [True, False]
-    coming_and_going = growth_checks([held(**{name: lambda s: 10 + s % 2})])
+    coming_and_going = growth_checks([held({name: lambda s: 10 + s % 2})])
     assert [check.passed for check in coming_and_going] == [True, True]
 
 

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from .. import DuendeError
 from .console import notices, out, progress, wide
+from .latency import latency
 from .soak import soak
 
 if TYPE_CHECKING:
@@ -187,6 +188,7 @@ def draw(
     _draw(read_figures(source), html, png)
 
 
+bench_app.command("latency")(latency)
 bench_app.command("soak")(soak)
 
 

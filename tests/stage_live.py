@@ -140,7 +140,7 @@ class Rig:
             if int(fields[1]) != self.process.pid:
                 continue
             names = {"duende.engine.player": "engine", "duende.engine.control.main": "control", "duende": "gui"}
-            name = names.get(words[2] if len(words) > 2 else "")
+            name = names.get(words[words.index("-m") + 1] if "-m" in words else "")
             if name == "engine" and name in found:
                 # The one that plays has used more time.
                 pids = (found[name], int(path.parent.name))

@@ -1,9 +1,9 @@
 """What every test may use: a seeded random generator, and markers for what a machine may lack.
 
 A test marked ``live`` needs jackd and PortAudio, or the programs that the marker names
-(``pytest.mark.live("oscsend")``); one marked ``train`` needs torch, one marked ``fx`` pyo. Where that is missing the
-test is skipped and says why; with ``DUENDE_REQUIRE_LIVE=1`` in the environment it fails instead, so that a
-continuous-integration run cannot pass by skipping.
+(``pytest.mark.live("oscsend")``); one marked ``train`` needs torch, one marked ``fx`` pyo, one marked ``text``
+diffusers and peft. Where that is missing the test is skipped and says why; with ``DUENDE_REQUIRE_LIVE=1`` in the
+environment it fails instead, so that a continuous-integration run cannot pass by skipping.
 """
 
 import ctypes
@@ -44,6 +44,9 @@ def missing_for(marker: str, programs: tuple[str, ...] = ()) -> str | None:
         return "torch is not installed"
     if marker == "fx" and importlib.util.find_spec("pyo") is None:
         return "pyo is not installed"
+    for library in ("diffusers", "transformers", "tokenizers", "safetensors", "peft"):
+        if marker == "text" and importlib.util.find_spec(library) is None:
+            return f"{library} is not installed"
     return None
 
 
@@ -57,7 +60,7 @@ def _usual_arithmetic() -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip, or fail where it is required, a test whose marker names something this machine lacks."""
-    for marker in ("live", "train", "fx"):
+    for marker in ("live", "train", "fx", "text"):
         found = item.get_closest_marker(marker)
         if found is None:
             continue

@@ -22,6 +22,7 @@ ALLOWED = {
     "bsd-2-clause",
     "bsd-3-clause",
     "bsl-1.0",
+    "cnri-python",
     "cc0-1.0",
     "hpnd",
     "isc",
@@ -39,6 +40,7 @@ ALLOWED = {
     "zlib",
     "3-clause bsd license",
     "apache 2.0",
+    "apache 2.0 license",
     "apache license 2.0",
     "apache software license",
     "bsd",
@@ -69,9 +71,6 @@ EXCEPTIONS = {
 # What extras name and the tests' environment does not hold: licence, as its metadata on PyPI says it (November 2026).
 ELSEWHERE = {
     "onnxruntime-gpu": "MIT License",
-    "diffusers": "Apache 2.0",
-    "transformers": "Apache 2.0",
-    "safetensors": "Apache Software License",
     "ray": "Apache 2.0",
 }
 

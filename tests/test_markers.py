@@ -19,7 +19,7 @@ def run_marked(folder: Path, marker: str, *, required: str) -> str:
     (folder / "test_it.py").write_text(
         f"import pytest\n\n@pytest.mark.{marker}\ndef test_it():\n    pass\n\ndef test_plain():\n    pass\n"
     )
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    live: a\n    train: b\n    fx: c\n")
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    live: a\n    train: b\n    fx: c\n    text: d\n")
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)],
         env=os.environ | {"PATH": str(folder), "DUENDE_REQUIRE_LIVE": required},
@@ -31,11 +31,11 @@ def run_marked(folder: Path, marker: str, *, required: str) -> str:
     return result.stdout.splitlines()[-1]
 
 
-@pytest.mark.parametrize("marker", ["live", "live('oscsend')", "train", "fx"])
+@pytest.mark.parametrize("marker", ["live", "live('oscsend')", "train", "fx", "text"])
 def test_skipped_where_missing(tmp_path: Path, marker: str) -> None:
     assert "1 passed, 1 skipped" in run_marked(tmp_path, marker, required="")
 
 
-@pytest.mark.parametrize("marker", ["live", "live('oscsend')", "train", "fx"])
+@pytest.mark.parametrize("marker", ["live", "live('oscsend')", "train", "fx", "text"])
 def test_fails_where_required(tmp_path: Path, marker: str) -> None:
     assert "1 passed, 1 error" in run_marked(tmp_path, marker, required="1")

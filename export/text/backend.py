@@ -33,7 +33,14 @@ DEFAULT = "default"
 MOST_CHARACTERS = 2000
 SECONDS = (0.25, 30.0)
 
-BACKENDS: dict[str, str] = {}
+BACKENDS: dict[str, str] = {
+    "default": "default:DefaultBackend",
+    "chopan": "chopan:ChopanBackend",
+    "audio-diffusion": "audio_diffusion:AudioDiffusion",
+    "latent-diffusion": "audio_diffusion:LatentDiffusion",
+    "riffusion": "riffusion:Riffusion",
+    "tango": "tango:Tango",
+}
 """Backends by name: `module:Class` in this package, imported when one is asked for."""
 
 

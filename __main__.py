@@ -20,6 +20,8 @@ from . import DuendeError, __version__
 from .commands.bench import bench_app
 from .commands.console import err, notices, out, progress, wide
 from .commands.listening import distance, listen, whence
+from .commands.prompt import prompt, prompted
+from .commands.train import dataset_app, train_app
 from .commands.transfer import teachers, transfer
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__d
 cabinet = typer.Typer(no_args_is_help=True, help="Cabinets: impulse responses that a slot plays.")
 app.add_typer(cabinet, name="cabinet")
 app.add_typer(bench_app, name="bench")
+app.add_typer(train_app, name="train")
+app.add_typer(dataset_app, name="dataset")
 
 
 def _presets_from(incomplete: str) -> list[str]:
@@ -685,9 +689,14 @@ def setlist(
 @app.command()
 def forge(
     recordings: Annotated[
-        list[Path], typer.Argument(metavar="STYLE...", help="Recordings of 1 to 300 s; several are one style.")
-    ],
-    name: Annotated[str, typer.Option(help="Name of the new preset.")],
+        list[Path] | None, typer.Argument(metavar="STYLE...", help="Recordings of 1 to 300 s; several are one style.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the new preset.")] = "",
+    words: Annotated[
+        str | None, typer.Option("--prompt", help="Make the style from this sentence (`duende prompt`).")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="What makes the sound of --prompt.")] = "default",
+    weights: Annotated[str | None, typer.Option(help="Weights of that backend.")] = None,
     styles: Annotated[
         bool, typer.Option("--styles", help="Each recording is a style of its own: one model of up to 8 that morph.")
     ] = False,
@@ -718,7 +727,12 @@ def forge(
         raise DuendeError(f"forging needs {error.name}: pip install 'duende[train]'") from error
     from .presets.library import Library
 
+    if not name:
+        raise DuendeError("a new preset needs a name: --name NAME")
+    if bool(recordings) == (words is not None):
+        raise DuendeError("give recordings, or --prompt with a sentence, and not both")
     asked = _choice("--teacher", teacher, ("auto", "none", *NAMES))
+    recordings = recordings or [prompted(words or "", name, seed, backend, weights, force=force)]
     request = ForgeRequest(
         sources(recordings, name, apart=styles),
         name,
@@ -957,6 +971,7 @@ def record(
 
 
 app.command()(transfer)
+app.command()(prompt)
 app.command()(teachers)
 
 

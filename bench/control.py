@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 import scipy.stats
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+# In front: this folder, too, has a module `models`.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from duende.engine.bench import machine
 from duende.engine.control.client import ask

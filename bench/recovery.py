@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+# In front: this folder, too, has a module `models`.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from duende import DuendeError
 from duende.engine.bench import machine

@@ -1,5 +1,7 @@
 """One flat, versioned buffer for everything that control and audio exchange; an array, or a file that both map."""
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +103,15 @@ def map_state(path: Path, *, create: bool = False) -> SharedState:
         if create:
             with path.open("xb") as file:
                 file.truncate(SIZE_BYTES)
+                if hasattr(os, "posix_fallocate"):
+                    # Without the space, whoever writes to a page of it later would be killed (SIGBUS).
+                    os.posix_fallocate(file.fileno(), 0, SIZE_BYTES)
         memory = np.memmap(path, dtype=np.uint8, mode="r+", shape=(SIZE_BYTES,))
     except (OSError, ValueError) as error:
+        if create and isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DuendeError(
+                f"no space for the shared state, {SIZE_BYTES / 1e6:.1f} MB in {path.parent}: make room there, or let "
+                "XDG_RUNTIME_DIR name another folder"
+            ) from error
         raise DuendeError(f"cannot map the shared state {path}: {error}") from error
     return SharedState(np.asarray(memory))

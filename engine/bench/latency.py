@@ -26,7 +26,7 @@ FORMAT = 1
 SETTLE_S = 0.3
 POLL_S = 0.01
 PATIENCE_S = 5.0
-TRIES = 4
+TRIES = 10
 SAME_SAMPLES = 0.1
 """What is nearer to the prediction than that is equal to it."""
 WIRE = "a plain wire"

@@ -59,7 +59,8 @@ class Control:
         try:
             # Its imports would hold up the first sound, and on a busy machine the signs of life.
             network = await asyncio.to_thread(importlib.import_module, ".network", __package__)
-            self._network = await network.Network.start(self.session, self._settings, self.notice)
+            before = _ports_before(self._folder / INFO)
+            self._network = await network.Network.start(self.session, self._settings, self.notice, before)
         except DuendeError as error:
             self._wire.send(Stop(str(error)))
             await self._ended.wait()
@@ -145,6 +146,15 @@ class Control:
         self._wire.send(
             Notice(f"OSC on {info.host}:{info.osc_port} (UDP, TCP), OSCQuery on http://{info.host}:{info.http_port}")
         )
+
+
+def _ports_before(path: Path) -> tuple[int, int] | None:
+    """Ports for OSC and HTTP of the control process before this one; None where there was none."""
+    try:
+        info = msgspec.json.decode(path.read_bytes(), type=InstanceInfo)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return info.osc_port, info.http_port
 
 
 async def _run(setup: ControlSetup) -> None:

@@ -29,8 +29,14 @@ OSC_PORT, HTTP_PORT, PORT_STEP, INSTANCES = 7700, 7701, 10, 10
 class Network:
     """The servers and what they offer. `start` makes one; all methods belong to its event loop."""
 
-    def __init__(self, session: Session, settings: Settings, notice: Callable[[str], None]) -> None:
-        self.session, self.settings, self._notice = session, settings, notice
+    def __init__(
+        self,
+        session: Session,
+        settings: Settings,
+        notice: Callable[[str], None],
+        before: tuple[int, int] | None = None,
+    ) -> None:
+        self.session, self.settings, self._notice, self._before = session, settings, notice, before
         loop = asyncio.get_running_loop()
         bindings = MidiMap.from_list(settings.midi.map)
         self.parts = Parts.build(session, loop.call_soon_threadsafe, settings.device.safety, bindings)
@@ -38,9 +44,18 @@ class Network:
         self._tasks: list[asyncio.Task[Any]] = []
 
     @classmethod
-    async def start(cls, session: Session, settings: Settings, notice: Callable[[str], None]) -> "Network":
-        """Listen, and tell others; DuendeError where a port cannot be had."""
-        network = cls(session, settings, notice)
+    async def start(
+        cls,
+        session: Session,
+        settings: Settings,
+        notice: Callable[[str], None],
+        before: tuple[int, int] | None = None,
+    ) -> "Network":
+        """Listen, and tell others; DuendeError where a port cannot be had.
+
+        before: ports for OSC and HTTP that this host had before its control was started again.
+        """
+        network = cls(session, settings, notice, before)
         await network._listen()
         network._join()
         network._tasks.append(asyncio.create_task(network.parts.recorder.recover()))
@@ -82,7 +97,13 @@ class Network:
         """Take the ports that were asked for; else, of several instances, each the first pair that is free."""
         asked = self.settings.network
         networks, dispatcher = parse_networks(asked.allow), self.parts.dispatcher
-        for instance in range(INSTANCES):
+        order = list(range(INSTANCES))
+        if self._before is not None:
+            # Clients know it by these ports.
+            osc, http = self._before
+            steps = {osc - OSC_PORT, http - HTTP_PORT}
+            order.sort(key=lambda instance: instance * PORT_STEP not in steps)
+        for instance in order:
             step = instance * PORT_STEP
             osc_port = OSC_PORT + step if asked.osc_port is None else asked.osc_port
             http_port = HTTP_PORT + step if asked.http_port is None else asked.http_port
@@ -96,7 +117,7 @@ class Network:
                     counters=self.parts.dispatcher.counters,
                 )
             except DuendeError:
-                if asked.osc_port is not None or instance == INSTANCES - 1:
+                if asked.osc_port is not None or instance == order[-1]:
                     raise
                 continue
             name = asked.name if instance == 0 else f"{asked.name} {instance + 1}"
@@ -117,7 +138,7 @@ class Network:
                 await self.query.serve(asked.host, http_port)
             except DuendeError:
                 self.osc.close()
-                if not free or asked.http_port is not None or instance == INSTANCES - 1:
+                if not free or asked.http_port is not None or instance == order[-1]:
                     raise
                 continue
             self.name = name

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from ... import DuendeError
 from ..messages import Done, EngineSetup, Lost, Message, Notice, Opened, Play, Played, Preload, Refused, SlotPlan, Stop
 from ..shared import CONTROL_BEAT, map_state
 from ..telemetry import Telemetry
@@ -85,7 +86,11 @@ class Supervisor:
         sweep()
         self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-", dir=runtime_folder()))
         self.state = self.folder / "state"
-        self.shared = map_state(self.state, create=True)
+        try:
+            self.shared = map_state(self.state, create=True)
+        except DuendeError:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
         self.telemetry = Telemetry(self.shared)
         self.health = Health()
         self._setup = msgspec.structs.replace(engine, state=str(self.state))

@@ -240,6 +240,7 @@ def _load(stage: Stage, name: str, refused: list[str]) -> None:
 def disk_full(stage: Stage) -> float:
     """While a preset is stored, over an old one and as a new one; `home` is a small disk of its own."""
     ballast = stage.home / "ballast"
+    before = contents(stage.home)
 
     def fill() -> None:
         with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
@@ -254,7 +255,12 @@ def disk_full(stage: Stage) -> float:
             else:
                 raise BrokenError("a preset was stored on a full disk")
         ballast.unlink()
-        stage.ask("preset/save", "duo")
+        if contents(stage.home) != before:
+            raise BrokenError("what was refused has changed files")
+        stage.ask("preset/save", "another")
+        stage.ask("preset/load", "duo")
+        stage.ask("preset/delete", "another")
+        stage.ask("amount", AMOUNT)
 
     return stage.gap(fill)
 

@@ -215,3 +215,10 @@ def decodes_or_refuses(packet: bytes) -> None:
     for message in messages:
         assert message.address.startswith("/")
         assert all(value is None or isinstance(value, bool | int | float | str | bytes) for value in message.values)
+
+
+@pytest.mark.parametrize("code", [b"\0\0\0\0", b"\0\0\0\x80"])
+def test_a_character_that_no_answer_could_quote_is_malformed(code: bytes) -> None:
+    with pytest.raises(DuendeError, match="a character that ends a text"):
+        decode(b"/duende/midi/learn\0\0" + b",c\0\0" + code)
+    assert decode(b"/duende/midi/learn\0\0" + b",c\0\0" + b"\0\0\0a") == [Message("/duende/midi/learn", ["a"])]

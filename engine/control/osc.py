@@ -124,6 +124,9 @@ def _decode_text(packet: bytes, start: int) -> tuple[str, int]:
 
 def _decode_character(packet: bytes, start: int) -> tuple[str, int]:
     code, place = _decode_bytes(packet, start, "c")
+    if not code[3] & 127:
+        # No answer could quote it.
+        raise _malformed("a character that ends a text")
     return chr(code[3] & 127), place
 
 

@@ -240,7 +240,7 @@ class OpenPage(Burden):
 class Forge(Burden):
     """Forges a style over and over at the lowest priority, into a library of its own that is removed."""
 
-    name = "styles forged"
+    name = "styles begun in the forge"
 
     def __init__(self) -> None:
         super().__init__()
@@ -269,13 +269,12 @@ class Forge(Burden):
                     stderr=subprocess.PIPE,
                     start_new_session=os.name == "posix",
                 )
+                self.done += 1
                 # Its threads inherit it.
                 with contextlib.suppress(OSError, AttributeError):
                     os.setpriority(os.PRIO_PROCESS, self._process.pid, FORGE_NICE)
                 _, said = self._process.communicate()
-                if self._process.returncode == 0:
-                    self.done += 1
-                elif not self._ended.is_set():
+                if self._process.returncode != 0 and not self._ended.is_set():
                     self.fail(f"the forge ended: {said.decode(errors='replace').strip()[-200:]}")
                     self._ended.wait(10.0)
 

@@ -153,11 +153,18 @@ def device_away(stage: Stage) -> float:
     """So long that a clock stands in."""
     assert stage.server is not None
     stage.server.kill()
-    until(lambda: not _on_device(stage), "a clock in its place")
+    until(lambda: _on_clock(stage), "a clock in its place")
     stage.server.start()
     begun = time.monotonic()
     until(lambda: _on_device(stage), "the device")
     return time.monotonic() - begun
+
+
+def _on_clock(stage: Stage) -> bool:
+    try:
+        return bool(stage.ask("status/device")[3]) and stage.sounds()
+    except DuendeError:
+        return False
 
 
 def _on_device(stage: Stage) -> bool:

@@ -18,7 +18,7 @@ from duende.engine.control import supervisor as supervisor_module
 from duende.engine.control.network import Network
 from duende.engine.control.settings import NetworkSettings, Settings
 from duende.engine.control.supervisor import Supervisor
-from duende.engine.messages import EngineSetup
+from duende.engine.messages import EngineSetup, Play
 from duende.engine.shared import SIZE_BYTES, map_state
 from sessions import tiny_session
 
@@ -79,6 +79,18 @@ def test_no_space_for_what_is_shared_is_said_and_leaves_nothing(
         Supervisor(EngineSetup(state="", silent=True), None)
     assert "\n" not in str(raised.value)
     assert not list((tmp_path / "run").iterdir())
+
+
+def test_the_device_is_searched_for_though_the_clock_has_not_begun() -> None:
+    """On a busy machine an engine takes longer to start than the search waits."""
+    supervisor = Supervisor(EngineSetup(state="", source="nosuch"), None)
+    try:
+        supervisor._last = Play(1, 0, [])
+        supervisor._start_engine(supervisor._spawn_engine(silent=True))
+        supervisor._search()
+        assert supervisor._searcher is not None
+    finally:
+        supervisor._end()
 
 
 def free_ports(count: int) -> int:

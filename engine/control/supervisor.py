@@ -374,7 +374,10 @@ class Supervisor:
 
     def _spawn_engine(self, *, silent: bool = False) -> Child:
         setup = msgspec.structs.replace(self._setup, silent=silent or self._setup.silent)
-        return self._spawn(ENGINE, msgspec.json.encode(setup))
+        child = self._spawn(ENGINE, msgspec.json.encode(setup))
+        # Not only once it has opened: the search for the device begins meanwhile, and would end there.
+        child.silent = setup.silent
+        return child
 
     def _spawn(self, module: str, setup: bytes) -> Child:
         process = subprocess.Popen(

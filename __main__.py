@@ -19,6 +19,7 @@ from rich.table import Table
 from . import DuendeError, __version__
 from .commands.bench import bench_app
 from .commands.console import err, notices, out, progress, wide
+from .commands.diffusion import evaluate_app
 from .commands.listening import distance, listen, whence
 from .commands.prompt import prompt, prompted
 from .commands.train import dataset_app, train_app
@@ -32,6 +33,7 @@ cabinet = typer.Typer(no_args_is_help=True, help="Cabinets: impulse responses th
 app.add_typer(cabinet, name="cabinet")
 app.add_typer(bench_app, name="bench")
 app.add_typer(train_app, name="train")
+app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(dataset_app, name="dataset")
 
 
@@ -869,7 +871,7 @@ def _forge_in_lines(request: "ForgeRequest", *, force: bool) -> None:
     lines.done(forged.entry.name, forged.seconds)
 
 
-@app.command()
+@evaluate_app.command("preset")
 def evaluate(
     preset: Annotated[
         str, typer.Argument(help="Preset by name; `duende presets` lists them.", autocompletion=_presets_from)

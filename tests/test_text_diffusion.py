@@ -16,11 +16,11 @@ if True:  # below the marks: nothing here imports torch before a test asks for i
     from duende.export.text import audio_diffusion, tango
     from duende.export.text.audio_diffusion import AudioDiffusion, LatentDiffusion, new_system
     from duende.export.text.backend import Sound
-    from duende.export.text.conditioning import Tokeniser
+    from duende.export.text.conditioning import EncoderStates, Tokeniser
     from duende.export.text.denoising import denoising_loss, sample
     from duende.export.text.diffusion import Choices, DiffusionSystem, read_choices
     from duende.export.text.diffusion_training import PUBLISHED, STATE, Plan, train
-    from duende.export.text.parts import build, library, load_scheduler, parameters
+    from duende.export.text.parts import build, library, load, load_scheduler, parameters
     from duende.export.text.pictures import RootPicture
     from duende.export.text.riffusion import LORA, Riffusion
     from duende.export.text.tango import Tango, read_tango
@@ -173,6 +173,9 @@ def test_a_stopped_training_gives_what_it_would_have_given(tmp_path: Path, name:
         train(parted, tones(), PLAN, tmp_path / "parted", report=stop)
     assert (tmp_path / "parted" / STATE).is_file()
     assert not (tmp_path / "parted" / "duende.json").exists()
+    if name == "latent-diffusion":
+        with pytest.raises(DuendeError, match="--coder-epochs"):
+            train(small_system(name), tones(), Plan(coder_epochs=0), tmp_path / "parted")
     fresh = small_system(name)
     found = train(fresh, tones(), PLAN, tmp_path / "parted", resume=True)
     assert found.steps == (10 if name == "latent-diffusion" else 8)
@@ -243,7 +246,7 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(DuendeError, match=r"not the weights of|dimensions"):
         AudioDiffusion(str(tmp_path)).make("guitar", 1, 0.3, {}, quiet)
     with pytest.raises(DuendeError, match="duende train audio-diffusion"):
-        AudioDiffusion(str(tmp_path / "unet")).make("guitar", 1, 0.3, {}, quiet)
+        AudioDiffusion(str(tmp_path / "tokenizer")).make("guitar", 1, 0.3, {}, quiet)
 
 
 def test_settings_are_checked() -> None:
@@ -363,6 +366,23 @@ def test_tango_is_found_in_a_folder_of_parts(tmp_path: Path) -> None:
         Tango(str(tmp_path)).make(PROMPTS[0], 1, 0.3, {}, quiet)
 
 
+def test_the_published_file_becomes_folders_of_parts(tmp_path: Path) -> None:
+    system = small_tango()
+    assert isinstance(system.coder, EncoderStates)
+    encoder = system.coder.encoder
+    tensors = {f"unet.{name}": one for name, one in system.unet.state_dict().items()}
+    tensors |= {f"text_encoder.{name}": one for name, one in encoder.state_dict().items()}
+    configs = dict(system.unet.config), encoder.config.to_dict()
+    tango.convert_checkpoint(tensors, tmp_path, *configs)
+    again = load("diffusers", "UNet2DConditionModel", tmp_path / "unet")
+    for one, two in zip(system.unet.parameters(), again.parameters(), strict=True):
+        assert library("torch").equal(one, two)
+    load("transformers", "T5EncoderModel", tmp_path / "text_encoder")
+    del tensors["unet.conv_in.bias"]
+    with pytest.raises(DuendeError, match=r"not TANGO's checkpoint.*conv_in\.bias"):
+        tango.convert_checkpoint(tensors, tmp_path / "other", *configs)
+
+
 def test_riffusion_sounds_and_learns_additions_of_low_rank(tmp_path: Path) -> None:
     small_pipeline(tmp_path / "weights")
     backend = Riffusion(str(tmp_path / "weights"))
@@ -383,6 +403,9 @@ def test_riffusion_sounds_and_learns_additions_of_low_rank(tmp_path: Path) -> No
     tuned.picture = backend.picture
     sound = tuned.make("bright guitar", 1, 0.3, {**settings, "lora": str(tmp_path / "lora")}, quiet)
     assert not np.allclose(sound.audio, first.audio, atol=1e-3)
+    other = backend.make("bright guitar", 1, 0.3, {**settings, "sampler": "ddpm"}, quiet)
+    assert not np.allclose(other.audio, tuned.make("bright guitar", 1, 0.3, settings, quiet).audio, atol=1e-3)
+    np.testing.assert_allclose(tuned.make("bright guitar", 1, 0.3, settings, quiet).audio, first.audio, atol=1e-3)
     with pytest.raises(DuendeError, match=LORA):
         tuned.make("bright guitar", 1, 0.3, {"lora": str(tmp_path)}, quiet)
 
@@ -394,3 +417,44 @@ def test_systems_are_refused_by_name() -> None:
         new_system("audio-diffusion", PROMPTS, size=65)
     with pytest.raises(DuendeError, match="--conditioning"):
         new_system("audio-diffusion", PROMPTS, conditioning="clip", unet_config={}, size=16)
+
+
+def test_from_a_data_set_to_a_sound_by_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import sys
+
+    import soundfile
+
+    from duende import __main__
+    from duende.export.text.nsynth import make_nsynth
+
+    make_nsynth(tmp_path / "notes", instruments=5, notes=1, seed=3)
+
+    def run(*words: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["duende", *(str(word) for word in words)])
+        try:
+            __main__.main()
+        except SystemExit as end:
+            return int(end.code or 0)
+        return 0
+
+    training = ("train", "latent-diffusion", tmp_path / "notes", "-o", tmp_path / "made", "--width", 32, "--size", 64)
+    quick = ("--coder-epochs", 1, "--epochs", 2, "--batch", 1, "--accumulate", 1, "--limit", 1)
+    assert run(*training, *quick, "--steps", 1) == 0
+    said = capsys.readouterr()
+    assert "M parameters, 1 steps" in said.out
+    assert "go on with --resume" in said.err
+    assert (tmp_path / "made" / STATE).is_file()
+    assert run(*training, *quick, "--resume") == 0
+    assert "3 steps" in capsys.readouterr().out
+    assert not (tmp_path / "made" / STATE).exists()
+    making = ("prompt", "bright organ", "-o", tmp_path / "out.wav", "--backend", "latent-diffusion")
+    assert run(*making, "--weights", tmp_path / "made", "--set", "steps=2", "--seconds", 1) == 0
+    audio, rate = soundfile.read(tmp_path / "out.wav")
+    assert (rate, len(audio)) == (22050, 22050)
+    assert np.abs(audio).max() > 0.1
+    assert run(*training, "--conditioning", "clip") == 1
+    assert "--conditioning 'clip'" in capsys.readouterr().err
+    assert run("train", "tango", tmp_path / "notes", "-o", tmp_path / "x", "--weights", tmp_path / "made") == 1
+    assert "scripts/tango_weights.py" in capsys.readouterr().err

@@ -60,7 +60,7 @@ class AudioDiffusion:
         "duende train audio-diffusion",
         542_000_000,
         120.0,
-        1.49,
+        1.48,
     )
 
     def __init__(self, weights: str | None = None) -> None:
@@ -75,6 +75,10 @@ class AudioDiffusion:
         choices = read_choices(settings, _DEFAULT[_conditioning(about)])
         return self.system().make(text, seed, seconds, choices, report)
 
+    def parameters(self) -> int:
+        """Of all networks."""
+        return self.system().parameters
+
     def system(self) -> DiffusionSystem:
         """The networks, read once."""
         if self._system is None:
@@ -84,8 +88,8 @@ class AudioDiffusion:
     @property
     def _weights(self) -> Weights:
         files = ("duende.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors")
-        source = f"what duende train {self.name} writes"
-        return Weights(self.name, source, self.about.licence, self.about.size_bytes, files)
+        way = f"make them with duende train {self.name} DATASET -o FOLDER"
+        return Weights(self.name, "", self.about.licence, self.about.size_bytes, files, way)
 
 
 class LatentDiffusion(AudioDiffusion):
@@ -185,6 +189,15 @@ def new_system(
     config |= {"sample_size": side // fold, "cross_attention_dim": coder.dimensions}
     unet = build("diffusers", "UNet2DConditionModel", config)
     return DiffusionSystem(DecibelPicture(side, side), unet, coder, NOISE, coded, about=about)
+
+
+def widths(first: int) -> dict[str, Any] | None:
+    """A configuration, for `new_system`, with so many channels in the first level; None for the 128 published."""
+    if first == UNET["block_out_channels"][0]:
+        return None
+    if first not in (32, 64):
+        raise DuendeError(f"--width {first}: 128, 64 or 32")
+    return {"block_out_channels": (first, 2 * first, 4 * first, 4 * first)}
 
 
 def check_fit(system: DiffusionSystem, folder: Path) -> None:

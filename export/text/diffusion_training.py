@@ -179,7 +179,9 @@ def _stages(system: DiffusionSystem, plan: Plan) -> list[_Stage]:
     stages = []
     if system.vae is not None:
         coder = [(f"vae.{name}", one) for name, one in system.vae.named_parameters() if one.requires_grad]
-        if coder and plan.coder_epochs:
+        if coder and not plan.coder_epochs:
+            raise DuendeError("a picture coder that was not learned yet: bring one (--vae), or --coder-epochs above 0")
+        if coder:
             stages.append(_Stage("coder", coder, plan.coder_epochs))
     learned = [(f"unet.{name}", one) for name, one in system.unet.named_parameters() if one.requires_grad]
     encoder = getattr(system.coder, "encoder", None)

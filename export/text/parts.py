@@ -11,6 +11,7 @@ from typing import Any
 from ... import DuendeError
 
 MOST_JSON = 32 << 20
+SAMPLERS = {"ddpm": "DDPMScheduler", "ddim": "DDIMScheduler"}
 WAY = "pip install 'duende[train,text]'"
 
 
@@ -83,10 +84,9 @@ def build(library_name: str, kind: str, config: dict[str, Any]) -> Any:
 
 def load_scheduler(kind: str, config: dict[str, Any]) -> Any:
     """DDPM or DDIM with a published configuration."""
-    kinds = {"ddpm": "DDPMScheduler", "ddim": "DDIMScheduler"}
-    if kind not in kinds:
+    if kind not in SAMPLERS:
         raise DuendeError(f"sampler {kind!r}: choose ddpm or ddim")
-    return part("diffusers", kinds[kind])(**config)
+    return part("diffusers", SAMPLERS[kind])(**config)
 
 
 def save(network: Any, folder: Path) -> None:

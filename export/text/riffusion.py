@@ -15,7 +15,7 @@ from ... import DuendeError
 from .backend import About, Report, Sound, check_request
 from .conditioning import Condition
 from .diffusion import Choices, DiffusionSystem, finished, read_choices
-from .parts import library, part, short
+from .parts import SAMPLERS, library, parameters, part, short
 from .pictures import RootPicture
 from .weights import Weights
 
@@ -49,14 +49,19 @@ class Riffusion:
     def __init__(self, weights: str | None = None) -> None:
         self._given = weights
         self._pipeline: Any = None
+        self._lora: Path | None = None
+        self._own: Any = None
         self.picture = RootPicture()
 
     def make(self, prompt: str, seed: int, seconds: float, settings: Mapping[str, str], report: Report) -> Sound:
-        """settings: steps, guidance, inversion, and lora: the folder of a fine-tuning."""
+        """settings: steps, guidance, sampler (else the weights' own), inversion, and lora: a fine-tuning's folder."""
         text = check_request(prompt, seed, seconds)
         choices = read_choices({name: one for name, one in settings.items() if name != "lora"}, _DEFAULT)
         longest = self.picture.frames * self.picture.scale.hop / self.picture.scale.sample_rate
         pipeline = self.pipeline(Path(settings["lora"]) if "lora" in settings else None)
+        pipeline.scheduler = self._own
+        if "sampler" in settings:
+            pipeline.scheduler = part("diffusers", SAMPLERS[choices.sampler]).from_config(self._own.config)
         # A wider picture is as Riffusion's own interpolation needs it; here one picture is one sound.
         width = self.picture.frames
         if seconds > longest:
@@ -89,10 +94,16 @@ class Riffusion:
         audio = picture.hear(shades, choices.inversion, seed)
         return finished(audio, picture.scale.sample_rate, seconds, notices)
 
+    def parameters(self) -> int:
+        """Of all networks."""
+        pipeline = self.pipeline()
+        return sum(parameters(one) for one in (pipeline.unet, pipeline.vae, pipeline.text_encoder))
+
     def pipeline(self, lora: Path | None = None) -> Any:
-        """The pipeline, read once; with a fine-tuning it is read anew."""
-        if self._pipeline is None or lora is not None:
-            self._pipeline = _open(self._folder, lora)
+        """The pipeline, with a fine-tuning or without; the last one is kept."""
+        if self._pipeline is None or lora != self._lora:
+            self._pipeline, self._lora = _open(self._folder, lora), lora
+            self._own = self._pipeline.scheduler
         return self._pipeline
 
     def system(self, rank: int = RANK, seed: int = 1) -> DiffusionSystem:

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ... import DuendeError
 from .audio_diffusion import check_fit
 from .backend import About, Report, Sound, check_request
 from .conditioning import EncoderStates
 from .diffusion import Choices, DiffusionSystem, read_choices
-from .parts import load
+from .parts import library, load, part, save, short
 from .pictures import LogPicture
 from .weights import Weights
 
@@ -63,6 +64,18 @@ NOISE: dict[str, Any] = {
 }
 """Of stable-diffusion-2-1, which TANGO takes its noise from."""
 
+TEXT: dict[str, Any] = {
+    "vocab_size": 32128,
+    "d_model": 1024,
+    "d_kv": 64,
+    "d_ff": 2816,
+    "num_layers": 24,
+    "num_heads": 16,
+    "feed_forward_proj": "gated-gelu",
+    "tie_word_embeddings": False,
+}
+"""Of FLAN-T5-large."""
+
 _DEFAULT = Choices(steps=200, guidance=3.0, sampler="ddpm", inversion="repaired")
 _FILES = (
     "unet/config.json",
@@ -99,12 +112,41 @@ class Tango:
         choices = read_choices(settings, _DEFAULT)
         return self.system().make(text, seed, seconds, choices, report)
 
+    def parameters(self) -> int:
+        """Of all networks."""
+        return self.system().parameters
+
     def system(self) -> DiffusionSystem:
         """The networks, read once."""
         if self._system is None:
-            weights = Weights(self.name, "declare-lab/tango", self.about.licence, self.about.size_bytes, _FILES)
+            way = "convert declare-lab/tango with scripts/tango_weights.py (docs/text-diffusion.md)"
+            weights = Weights(self.name, "declare-lab/tango", self.about.licence, self.about.size_bytes, _FILES, way)
             self._system = read_tango(weights.find(self._given))
         return self._system
+
+
+def convert_checkpoint(
+    tensors: Mapping[str, Any],
+    folder: Path,
+    unet: Mapping[str, Any] = UNET,
+    text: Mapping[str, Any] = TEXT,
+) -> None:
+    """Write the parts of the published main checkpoint (keys unet.*, text_encoder.*) as folders unet, text_encoder.
+
+    DuendeError where a tensor is missing, left over, or of another shape. Parts are made without memory of their own.
+    """
+    with library("torch").device("meta"):
+        parts = {
+            "unet": part("diffusers", "UNet2DConditionModel")(**unet),
+            "text_encoder": part("transformers", "T5EncoderModel")(part("transformers", "T5Config")(**text)),
+        }
+    for name, network in parts.items():
+        mine = {key[len(name) + 1 :]: one for key, one in tensors.items() if key.startswith(f"{name}.")}
+        try:
+            network.load_state_dict(mine, assign=True)
+        except RuntimeError as error:
+            raise DuendeError(f"{name}: not TANGO's checkpoint ({short(error)})") from error
+        save(network, folder / name)
 
 
 def read_tango(folder: Path) -> DiffusionSystem:

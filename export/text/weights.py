@@ -20,7 +20,7 @@ class Weights:
     """The weights of one system.
 
     name: of the system. hub: id at huggingface.co where they are published. licence: of theirs. size_bytes: in all.
-    files: paths inside the folder that must be there.
+    files: paths inside the folder that must be there. way: how to get them, where that is not to ask the hub for them.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Weights:
     licence: str
     size_bytes: int
     files: tuple[str, ...]
+    way: str = ""
 
     @property
     def line(self) -> str:
@@ -48,6 +49,8 @@ class Weights:
         """
         if given is not None:
             folder = Path(given).expanduser()
+            if not self.hub and not folder.is_dir():
+                raise DuendeError(f"{self.name}: no folder {given}")
             return self._checked(folder if folder.is_dir() else self._from_hub(given))
         root = os.environ.get(VARIABLE, "")
         if root:
@@ -74,9 +77,9 @@ class Weights:
 
     @property
     def _way_out(self) -> str:
+        asked = f"get {self.hub} ({self.size_bytes / 1e9:.2f} GB, {self.licence}) with --weights {self.hub}"
         return (
-            f"get {self.hub} ({self.size_bytes / 1e9:.2f} GB, {self.licence}) with --weights {self.hub}, or put its "
-            f"files in {self.place}, or name their folder with --weights or {VARIABLE}"
+            f"{self.way or asked}, or put the files in {self.place}, or name their folder with --weights or {VARIABLE}"
         )
 
     def _from_hub(self, given: str) -> Path:

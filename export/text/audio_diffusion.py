@@ -59,7 +59,7 @@ class AudioDiffusion:
         "your own",
         "duende train audio-diffusion",
         542_000_000,
-        120.0,
+        500.0,
         1.48,
     )
 
@@ -102,7 +102,7 @@ class LatentDiffusion(AudioDiffusion):
         "your own",
         "duende train latent-diffusion",
         876_000_000,
-        60.0,
+        240.0,
         5.94,
     )
 

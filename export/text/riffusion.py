@@ -42,7 +42,7 @@ class Riffusion:
         "CreativeML OpenRAIL-M (weights), MIT (method)",
         "riffusion/riffusion-model-v1",
         4_300_000_000,
-        600.0,
+        3_000.0,
         5.11,
     )
 

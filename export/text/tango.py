@@ -98,7 +98,7 @@ class Tango:
         "CC BY-NC-ND 4.0 (TANGO's repository), Apache-2.0 (FLAN-T5), AudioLDM's own: not for commercial use",
         "declare-lab/tango, google/flan-t5-large, cvssp/audioldm-s-full-v2",
         5_300_000_000,
-        900.0,
+        12_000.0,
         10.24,
     )
 

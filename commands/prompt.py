@@ -37,10 +37,12 @@ def prompt(
 ) -> None:
     """Make a sound, or with --sfz an instrument, from a sentence. `duende forge --prompt` makes a style of it."""
     from ..export.text.backend import check_request
-    from ..export.text.made import save, settings_of
+    from ..export.text.made import container_of, save, settings_of
 
     if (target is None) == (sfz is None):
         raise DuendeError("give -o SOUND.wav for a sound, or --sfz FOLDER for an instrument")
+    if target is not None:
+        container_of(target)
     values = settings_of(settings or [])
     system = opened(backend, weights)
     length = system.about.seconds_made if seconds is None else seconds
@@ -67,10 +69,11 @@ def prompt(
 
 def opened(name: str, weights: str | None) -> "Backend":
     """A backend, its weights named before they are used for anything."""
-    from ..export.text.backend import open_backend
+    from ..export.text.backend import DEFAULT, open_backend
 
     system = open_backend(name, weights)
-    err.print(f"{system.name}: {system.about.line}", soft_wrap=True, markup=False)
+    if name != DEFAULT:
+        err.print(f"{system.name}: {system.about.line}", soft_wrap=True, markup=False)
     return system
 
 

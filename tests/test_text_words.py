@@ -59,7 +59,7 @@ def test_what_no_backend_can_do_is_one_line(prompt: str, seed: int, seconds: flo
 
 
 def test_an_unknown_backend_and_a_missing_library_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DuendeError, match="choose one of default"):
+    with pytest.raises(DuendeError, match="choose one of default, chopan"):
         open_backend("nonesuch")
     monkeypatch.setitem(contract.BACKENDS, "lacking", "no_such_library:Thing")
     monkeypatch.setattr("importlib.import_module", lambda name, package: __import__("no_such_library"))

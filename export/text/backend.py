@@ -35,6 +35,7 @@ SECONDS = (0.25, 30.0)
 
 BACKENDS: dict[str, str] = {
     "default": "default:DefaultBackend",
+    "chopan": "chopan:ChopanBackend",
     "audio-diffusion": "audio_diffusion:AudioDiffusion",
     "latent-diffusion": "audio_diffusion:LatentDiffusion",
     "riffusion": "riffusion:Riffusion",

@@ -46,7 +46,7 @@ class ChopanBackend:
         self._given = weights
 
     def make(self, prompt: str, seed: int, seconds: float, settings: Mapping[str, str], report: Report) -> Sound:
-        """See `Backend`. Longer than 1.02 s cannot be made: the sound ends there, and a notice says so."""
+        """See `Backend`. Longer than 1.01 s cannot be made: the sound ends there, and a notice says so."""
         text = check_request(prompt, seed, seconds)
         form, inversion, noise, clip = _values(settings)
         try:

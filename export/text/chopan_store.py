@@ -52,7 +52,9 @@ def write_bank(folder: Path, bank: Bank) -> None:
     """Into a folder, whole or not at all."""
     arrays: dict[str, npt.NDArray[Any]] = {"pictures": bank.pictures, "ranges": bank.ranges}
     arrays["embeddings"] = bank.embeddings
-    write_atomically(folder / BANK, save_arrays(arrays))
+    # safetensors writes the memory as it lies: what is transposed would come back scrambled.
+    plain = {name: np.ascontiguousarray(one) for name, one in arrays.items()}
+    write_atomically(folder / BANK, save_arrays(plain))
 
 
 def read_bank(folder: Path) -> Bank:

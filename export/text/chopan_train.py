@@ -46,7 +46,7 @@ def train_chopan(
 ) -> Trained:
     """Write bank, VAE and settings into a folder.
 
-    Ctrl-C keeps what the last whole epoch learned; with resume it goes on from there, to the very numbers that an
+    Ctrl-C keeps what the last whole epoch learned; with resume it goes on from there, to the numbers that an
     unbroken training gives. DuendeError where the folder holds a trained one and resume is not asked for.
     """
     notes = data.part("train")[: config.limit]

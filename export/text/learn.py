@@ -27,6 +27,7 @@ Float32 = npt.NDArray[np.float32]
 Tell = Callable[[int, int, str], None]
 
 OPSET = 17
+BLIND = 0.25
 _SPREAD = 0.05
 _Ends = tuple[list[tuple[str, list[str | int]]], list[tuple[str, list[str | int]]]]
 
@@ -161,6 +162,9 @@ def train_decoder(train: Examples, config: LearnConfig, tell: Tell) -> tuple[Dec
         code = torch.from_numpy(train.code[rows])
         mean, spread = decoder.read(torch.cat([code, known], dim=1)).chunk(2, dim=1)
         latent = mean + torch.exp(0.5 * spread) * torch.randn_like(mean)
+        # Now and then the latent says nothing: the words must then say all they can.
+        blind = torch.from_numpy(rng.random((len(rows), 1)) < BLIND)
+        latent = torch.where(blind, torch.randn_like(latent), latent)
         error = decoder(known, latent) - code
         # What is silent and what is a mere -60 dB are nearly the same.
         weight = 0.25 + (code - DEEPEST_DB / UNIT_DB) / 4.0

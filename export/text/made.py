@@ -30,12 +30,17 @@ def origin_of(system: str, prompt: str, seed: int, licence: str = "") -> Provena
     return msgspec.structs.replace(provenance(f"text {system}", seed, [source], licence), what=SYNTHETIC)
 
 
-def save(path: Path, sound: Sound, system: str, prompt: str, seed: int, licence: str = "") -> None:
-    """Write a sound with its origin; DuendeError for an ending that is no sound, and where it cannot be written."""
+def container_of(path: Path) -> tuple[str, str]:
+    """libsndfile's names for what a file's ending says; DuendeError for an ending that is no sound."""
     ending = path.suffix.lower()
     if ending not in CONTAINERS:
         raise DuendeError(f"{path}: write {', '.join(CONTAINERS)}")
-    container, subtype = CONTAINERS[ending]
+    return CONTAINERS[ending]
+
+
+def save(path: Path, sound: Sound, system: str, prompt: str, seed: int, licence: str = "") -> None:
+    """Write a sound with its origin; DuendeError for an ending that is no sound, and where it cannot be written."""
+    container, subtype = container_of(path)
     origin = origin_of(system, prompt, seed, licence)
     write_atomically(path, sound_bytes(sound.audio, sound.sample_rate, container, subtype, origin))
 

@@ -58,6 +58,13 @@ def _usual_arithmetic() -> None:
         ctypes.CDLL("libm.so.6").fesetenv(ctypes.c_void_p(-1))
 
 
+@pytest.fixture(autouse=True)
+def _no_clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block that takes long because the machine is busy is no late one, but for tests of just that (``watched``)."""
+    if request.node.get_closest_marker("watched") is None:
+        monkeypatch.setattr("duende.engine.host.Host._watch", lambda host, late: None)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip, or fail where it is required, a test whose marker names something this machine lacks."""
     for marker in ("live", "train", "fx", "text"):

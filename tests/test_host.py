@@ -84,6 +84,7 @@ def test_an_exception_in_the_chain_is_silence_and_a_count(
     assert rig.telemetry.count("output_xruns") == 1
 
 
+@pytest.mark.watched
 def test_late_blocks_again_and_again_make_the_chain_rest_and_come_back(
     rig: Rig, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

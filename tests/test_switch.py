@@ -179,6 +179,7 @@ def drop_by_mute(host: Host) -> None:
     host.rig.bank.set("mute", 1.0)
 
 
+@pytest.mark.watched
 @pytest.mark.parametrize("drop", [drop_by_late_block, drop_by_switch, drop_by_mute])
 def test_a_tail_that_must_end_is_faded_out(drop: Callable[[Host], None]) -> None:
     samples, shared = tone(100.0, 76_800, level_dbfs=-18.0), SharedState()

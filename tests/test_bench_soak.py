@@ -20,7 +20,7 @@ from duende.engine.bench import watch
 from duende.engine.bench.idle import Counts, Idle
 from duende.engine.bench.machine import describe_machine
 from duende.engine.bench.paced import playing
-from duende.engine.bench.soak import SoakPlan, run_soak
+from duende.engine.bench.soak import SoakPlan, grown, run_soak
 from duende.engine.bench.soak_results import (
     FORMAT,
     Burdened,
@@ -401,3 +401,7 @@ def test_a_process_that_dies_is_seen_and_ctrl_c_ends_with_the_verdict(
     assert found.seconds < 30.0
     assert any(line.startswith("engine was started again") for line in found.restarts)
     assert not found.passed
+
+
+def test_a_counter_that_began_anew_has_grown_by_what_it_says() -> None:
+    assert (grown(7, 3), grown(3, 3), grown(2, 5)) == (4, 0, 2)

@@ -140,6 +140,11 @@ class OwnHost:
                 stream.close()
 
 
+def grown(now: int, before: int) -> int:
+    """By how much a counter has grown; an engine that was started again begins at 0."""
+    return now - before if now >= before else now
+
+
 class Watcher:
     """Looks at a host again and again: its sound, its counters, and what its processes hold."""
 
@@ -205,9 +210,9 @@ class Watcher:
         self.slices.append(
             Slice(
                 round(moment - self._slice_begun, 3),
-                now[0] - before[0],
-                now[1] - before[1],
-                now[2] - before[2],
+                grown(now[0], before[0]),
+                grown(now[1], before[1]),
+                grown(now[2], before[2]),
                 idle.callbacks,
                 idle.late,
                 idle.missed,
@@ -280,7 +285,7 @@ def _soak(
             if not watcher.slices or time.monotonic() > cut - 0.5 * slice_s:
                 watcher.look()
                 watcher.cut()
-            counts = {name: count - before[name] for name, count in target.counts().items()}
+            counts = {name: grown(count, before[name]) for name, count in target.counts().items()}
     finally:
         idle.end()
     if alive():

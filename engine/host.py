@@ -11,6 +11,7 @@ import numpy.typing as npt
 from .. import DuendeError
 from .ceiling import Ceiling
 from .chain import MUTE
+from .cover import Cover
 from .denormals import flush_denormals
 from .device import Device
 from .manners import Turn
@@ -88,11 +89,8 @@ class Host:
         self.shared.header[DRY_CHANNELS], self.shared.header[WET_CHANNELS] = inputs, outputs
         rig.chain.prepare(rate, device.block, most, inputs, outputs)
         self._in = np.zeros((most, inputs), dtype=np.float32)
-        # The jump of the input where the device has lost some of it is covered, falling to 0.
-        self._mend = np.float32(1.0) - raised_cosine(max(1, round(MEND_S * rate)), most)
-        self._mend_at = len(self._mend)
-        self._other_in = np.zeros((most, inputs), dtype=np.float32)
-        self._tear, self._last_in = (np.zeros((1, inputs), dtype=np.float32) for _ in range(2))
+        self._mend = Cover(max(1, round(MEND_S * rate)), most, inputs)
+        self._last_in = np.zeros((1, inputs), dtype=np.float32)
         self._out = np.zeros((most, outputs), dtype=np.float32)
         self._other = np.zeros((most, outputs), dtype=np.float32)
         self._caught = np.zeros((most, inputs), dtype=np.float32)
@@ -250,7 +248,11 @@ class Host:
         count, late = len(block), False
         source, result = self._in[:count], self._out[:count]
         np.copyto(source, block)
-        self._join(source, torn)
+        if torn:
+            # What comes after a loss begins where the input was: a style would make a burst of the jump.
+            self._mend.begin(self._last_in, source[:1])
+        self._mend.process(source)
+        np.copyto(self._last_in, source[-1:])
         if self.relay is None:
             self._chains(source, result)
         else:
@@ -268,19 +270,6 @@ class Host:
         telemetry.set_level("input_power", _power(source))
         telemetry.set_level("output_power", _power(result))
         return late
-
-    def _join(self, source: Float32, torn: bool) -> None:
-        """Let what comes after a loss begin where the input was: a style would make a burst of the jump."""
-        if torn:
-            np.subtract(self._last_in, source[:1], out=self._tear)
-            self._mend_at = 0
-        at = self._mend_at
-        if at < len(self._mend):
-            cover = self._mend[at : at + len(source)]
-            np.multiply(self._tear, cover[:, None], out=self._other_in[: len(cover)])
-            np.add(source[: len(cover)], self._other_in[: len(cover)], out=source[: len(cover)])
-            self._mend_at = at + len(cover)
-        np.copyto(self._last_in, source[-1:])
 
     def _chains(self, source: Float32, result: Float32) -> None:
         """Audio thread, or the relay's: a block, while other threads of the process wait (`manners`)."""

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import DuendeError
+from .cover import Cover
 from .denormals import flush_denormals
 from .history import History
 from .realtime import raise_priority
-from .smoothing import raised_cosine
 
 Float32 = npt.NDArray[np.float32]
 
@@ -53,12 +53,8 @@ class Relay:
         # The number of the block that each place holds the result of.
         self._holds = np.full(size, -1, dtype=np.int64)
         self._plain = History(inputs, latency + self.delay_samples, block)
-        length = COVER_BLOCKS * block
-        self._cover = np.float32(1.0) - raised_cosine(length, block)
-        self._cover_at = length
-        self._jump = np.zeros((1, outputs), dtype=np.float32)
+        self._cover = Cover(COVER_BLOCKS * block, block, outputs)
         self._last = np.zeros((1, outputs), dtype=np.float32)
-        self._covering = np.zeros((block, outputs), dtype=np.float32)
         self._on_time = True
         self._fed = 0
         self.skipped = 0
@@ -99,14 +95,8 @@ class Relay:
                 ready = True
         if ready != self._on_time:
             self._on_time = ready
-            np.subtract(self._last, out[:1], out=self._jump)
-            self._cover_at = 0
-        if self._cover_at < COVER_BLOCKS * self._block:
-            cover = self._cover[self._cover_at : self._cover_at + len(block)]
-            covering = self._covering[: len(block)]
-            np.multiply(self._jump, cover[:, None], out=covering)
-            np.add(out, covering, out=out)
-            self._cover_at += len(block)
+            self._cover.begin(self._last, out[:1])
+        self._cover.process(out)
         self._last[:] = out[-1:]
         return bool(ready)
 

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import DuendeError
+from .cover import Cover
 from .history import History
 from .params import ParameterBank, slot_index
 from .processor import Processor, StreamSpec, spill_samples, spills_over
@@ -58,11 +59,9 @@ class Slot:
         self._trust_at = self._fade_length
         self._resting = 0
         self._rest_begins = self._failing = False
-        # The jump to the dry signal is covered by what it jumped from, falling to 0.
+        # The jump to the dry signal is covered by what it jumped from.
         self._last = np.zeros((1, spec.channels), dtype=np.float32)
-        self._jump = np.zeros((1, spec.channels), dtype=np.float32)
-        self._cover_length = self._cover_at = max(1, round(COVER_S * spec.sample_rate))
-        self._cover = np.float32(1.0) - raised_cosine(self._cover_length, max_block)
+        self._cover = Cover(max(1, round(COVER_S * spec.sample_rate)), max_block, spec.channels, LARGEST_JUMP)
         self._seen = 0
 
     # -- control thread ------------------------------------------------------------------------------------------
@@ -111,7 +110,7 @@ class Slot:
         self.processor.reset()
         self._history.reset()
         self._trust_at = self._fade_length
-        self._cover_at = self._cover_length
+        self._cover.reset()
         self._resting = 0
         self._rest_begins = self._failing = False
         self._last.fill(0.0)
@@ -143,11 +142,7 @@ class Slot:
                 sane = self._succeed(fed, out, amount) and sane and self._sane(out)
             self._blend(out, sane)
             self._failing = not sane
-        if self._cover_at < self._cover_length:
-            cover = self._other[:count]
-            np.multiply(self._jump, self._cover[self._cover_at : self._cover_at + count, None], out=cover)
-            np.add(out, cover, out=out)
-            self._cover_at += count
+        self._cover.process(out)
         self._last[:] = out[-1:]
 
     @property
@@ -202,10 +197,7 @@ class Slot:
 
     def _cover_jump(self, count: int) -> None:
         """The dry signal is heard from this block of count on: let its difference to the last output fall to 0."""
-        self._jump.T[:] = self._history.last(1, skip=self._delay + count)
-        np.subtract(self._last, self._jump, out=self._jump)
-        np.clip(self._jump, -LARGEST_JUMP, LARGEST_JUMP, out=self._jump)
-        self._cover_at = 0
+        self._cover.begin(self._last, self._history.last(1, skip=self._delay + count).T)
 
     def _send_values(self, processor: Processor, amount: float) -> None:
         values = processor.values

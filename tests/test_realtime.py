@@ -20,6 +20,9 @@ from signals import noise
 
 Float32 = npt.NDArray[np.float32]
 
+# Threads of the test runner would be measured too.
+pytestmark = pytest.mark.alone
+
 CALLS = 10_000
 
 

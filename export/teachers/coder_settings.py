@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ... import DuendeError
+from .settings import check_ranges
 
 WAYS = ("windows", "cached")
 SCALES = ("log", "unit")
@@ -91,10 +92,3 @@ class CoderSettings:
                 raise DuendeError(f"{name}: {len(values)} layers; give 1 to 8")
         if self.latent == 0 and (self.kl > 0.0 or self.way == "cached"):
             raise DuendeError("latent 0: a VAE and the way `cached` need a code of 1 or more")
-
-
-def check_ranges(*ranges: tuple[str, float, float, float]) -> None:
-    """DuendeError for the first (name, value, lowest, highest) whose value is not within, or is no number."""
-    for name, value, low, high in ranges:
-        if not low <= value <= high:
-            raise DuendeError(f"{name} {value:g} is out of range: {low:g} to {high:g}")

@@ -18,6 +18,7 @@ from .inversion import from_slopes, griffin_lim, load_librosa, with_phase_of
 from .kernel import KernelObjective, span
 from .objective import Evaluation, Objective
 from .resume import Saved
+from .settings import check_choices, check_ranges
 from .solve import Correlation, Optimiser, Solution, minimise
 from .spectra import Analysis, log_magnitudes, magnitudes, stft
 from .teacher import Cost, Job, Made
@@ -77,16 +78,14 @@ class GramSettings:
     smoothness: float = 0.2
 
     def __post_init__(self) -> None:
-        for name, value, choices in (
+        check_choices(
             ("optimiser", self.optimiser, ("lbfgs", "adam")),
             ("start", self.start, ("noise", "content")),
             ("inversion", self.inversion, ("griffin-lim", "input-phase", "rtpghi")),
             ("network", self.network, ("bins", "per-bin", "picture", "detectors")),
             ("spread", self.spread, ("published", "glorot")),
-        ):
-            if value not in choices:
-                raise DuendeError(f"{name} {value!r}: choose {' or '.join(choices)}")
-        for name, number, low, high in (
+        )
+        check_ranges(
             ("alpha", self.alpha, 0.0, 1e6),
             ("iterations", self.iterations, 1, 100_000),
             ("filters", self.filters, 1, 65_536),
@@ -104,9 +103,7 @@ class GramSettings:
             ("guards", self.guards, 0.0, 1e6),
             ("smoothness", self.smoothness, 0.0, 1e6),
             *(("scales", size, 512, 16_384) for size in self.scales),
-        ):
-            if not low <= number <= high:
-                raise DuendeError(f"{name} {number:g} is out of range: {low:g} to {high:g}")
+        )
         if self.n_fft % 2:
             raise DuendeError(f"n_fft {self.n_fft}: give an even number")
         if any(size % 4 for size in self.scales):

@@ -20,10 +20,10 @@ from torch.nn import functional
 
 from ... import DuendeError
 from .cached import CausalStack
-from .coder_settings import check_ranges
 from .fitting import device_of, fit, seeded
 from .inversion import load_librosa
 from .resume import Saved
+from .settings import check_ranges
 from .teacher import Cost, Job, Made
 from .vgg19 import VggErrors, VggSettings, seen_of, shown_of
 from .vgg_layers import Vgg19, operations

@@ -43,6 +43,20 @@ def plain(settings: Any) -> dict[str, Any]:
     }
 
 
+def check_ranges(*ranges: tuple[str, float, float, float]) -> None:
+    """DuendeError for the first (name, value, lowest, highest) whose value is not within, or is no number."""
+    for name, value, low, high in ranges:
+        if not low <= value <= high:
+            raise DuendeError(f"{name} {value:g} is out of range: {low:g} to {high:g}")
+
+
+def check_choices(*choices: tuple[str, str, Sequence[str]]) -> None:
+    """DuendeError for the first (name, value, choices) whose value is none of them."""
+    for name, value, known in choices:
+        if value not in known:
+            raise DuendeError(f"{name} {value!r}: choose {' or '.join(known)}")
+
+
 def _value(text: str, kind: Any, what: str) -> Any:
     """A value of a type from its text."""
     origin = get_origin(kind)

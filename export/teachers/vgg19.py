@@ -24,6 +24,7 @@ from .descent import Descent, Rule, descend
 from .guards import RATES_HZ, SHORTEST_S, Guards
 from .inversion import load_librosa
 from .resume import Saved
+from .settings import check_choices, check_ranges
 from .spectra import Analysis, log_bands
 from .teacher import Cost, Job, Made
 from .vgg_layers import CONVOLUTIONS, Pooling, Vgg19, deepest, layer_number, operations
@@ -82,16 +83,14 @@ class VggSettings:
     weights: Path | None = None
 
     def __post_init__(self) -> None:
-        for name, value, choices in (
+        check_choices(
             ("picture", self.picture, ("decibels", "gains")),
             ("pooling", self.pooling, ("max", "average")),
             ("norm", self.norm, ("positions", "all", "own")),
             ("optimiser", self.optimiser, ("adam", "sgd")),
             ("start", self.start, ("content", "noise")),
-        ):
-            if value not in choices:
-                raise DuendeError(f"{name} {value!r}: choose {' or '.join(choices)}")
-        for name, number, low, high in (
+        )
+        check_ranges(
             ("sample_rate", self.sample_rate, 8000, 192_000),
             ("n_fft", self.n_fft, 64, 65_536),
             ("hop", self.hop, 1, self.n_fft // 2),
@@ -107,9 +106,7 @@ class VggSettings:
             ("epsilon", self.epsilon, 1e-12, 1.0),
             ("iterations", self.iterations, 1, 100_000),
             ("rounds", self.rounds, 1, 100_000),
-        ):
-            if not low <= number <= high:
-                raise DuendeError(f"{name} {number:g} is out of range: {low:g} to {high:g}")
+        )
         if self.n_fft % 2:
             raise DuendeError(f"n_fft {self.n_fft}: give an even number")
         if self.picture == "gains" and self.sample_rate not in RATES_HZ:

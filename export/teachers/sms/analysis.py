@@ -14,6 +14,7 @@ import scipy.fft
 import scipy.signal
 
 from .... import DuendeError
+from ..settings import check_ranges
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -46,7 +47,7 @@ class SineAnalysis:
     corrected: bool = True
 
     def __post_init__(self) -> None:
-        for name, value, low, high in (
+        check_ranges(
             ("sample_rate", self.sample_rate, 4000, 192_000),
             ("window", self.window, 63, 16_383),
             ("n_fft", self.n_fft, self.window, 65_536),
@@ -56,9 +57,7 @@ class SineAnalysis:
             ("shortest_s", self.shortest_s, 0.0, 1.0),
             ("offset_hz", self.offset_hz, 0.1, 1000.0),
             ("slope", self.slope, 0.0, 0.5),
-        ):
-            if not low <= value <= high:
-                raise DuendeError(f"{name} {value:g} is out of range: {low:g} to {high:g}")
+        )
         if self.window % 2 == 0:
             raise DuendeError(f"window {self.window} is even: its centre must be a sample, take {self.window + 1}")
         if self.n_fft & (self.n_fft - 1):

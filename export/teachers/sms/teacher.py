@@ -11,6 +11,7 @@ from .... import DuendeError
 from ..gram import CNN
 from ..inversion import load_librosa
 from ..resume import Saved
+from ..settings import check_choices, check_ranges
 from ..solve import Optimiser
 from ..teacher import Cost, Job, Made
 from .analysis import SineAnalysis, Tracks
@@ -69,16 +70,14 @@ class SmsSettings:
     speech: bool = False
 
     def __post_init__(self) -> None:
-        for name, value, choices in (
+        check_choices(
             ("method", self.method, ("tensor", "sines", "grid")),
             ("residual", self.residual, ("kept", "stylised", "dropped")),
             ("optimiser", self.optimiser, ("lbfgs", "adam")),
             ("start", self.start, ("noise", "content")),
             ("formants", self.formants, ("free", "content", "style")),
-        ):
-            if value not in choices:
-                raise DuendeError(f"{name} {value!r}: choose {' or '.join(choices)}")
-        for name, number, low, high in (
+        )
+        check_ranges(
             ("filters", self.filters, 1, 65_536),
             ("taps", self.taps, 1, 101),
             ("height", self.height, 0, min(101, self.sines)),
@@ -88,9 +87,7 @@ class SmsSettings:
             ("learning_rate", self.learning_rate, 1e-6, 1000.0),
             ("rounds", self.rounds, 1, 100_000),
             ("bands", self.bands, 16, 96),
-        ):
-            if not low <= number <= high:
-                raise DuendeError(f"{name} {number:g} is out of range: {low:g} to {high:g}")
+        )
         _ = self.analysis  # checks the rest
         if self.method != "grid" and (self.speech or self.formants != "free"):
             raise DuendeError(f"method {self.method} does not know formants: take sms:repaired for speech")

@@ -29,7 +29,7 @@ SWITCH_S = 0.03
 MEND_S = 0.02
 WARM_BLOCKS = 2
 WARM_FRAMES = 1024
-TRIES = 8
+TRIES = 32
 """So many blocks more than WARM_BLOCKS before the end may come while a new rig is brought up to now."""
 LATE_LIMIT = 8
 LATE_WINDOW = 64
@@ -184,7 +184,11 @@ class Host:
         heard, scratch = (
             np.zeros((max(step, WARM_FRAMES), count), dtype=np.float32) for count in (self._inputs, self._outputs)
         )
-        # The last blocks, too, in the hope that none comes meanwhile: what is left the audio thread has to do.
+        self._seamless = chain.latency.samples == self.rig.chain.latency.samples
+        # One tail at a time: two chains are what a machine may be able to play beside the one that comes.
+        self._drop, self._spilling = True, spilling
+        # The last blocks, too, until none has come meanwhile: what is left the audio thread has to do. From the last
+        # look at its place on nothing is called, since that may mean to wait for it (`manners`).
         tries = 0
         while (behind := self._position - position) >= step and tries < TRIES:
             tries += behind <= WARM_BLOCKS * step
@@ -196,9 +200,6 @@ class Host:
             position += count
             if self._position - position > RING_FRAMES // 2:
                 raise DuendeError("the new preset could not be brought up to now: this machine is too slow for it")
-        self._seamless = chain.latency.samples == self.rig.chain.latency.samples
-        # One tail at a time: two chains are what a machine may be able to play beside the one that comes.
-        self._drop, self._spilling = True, spilling
         self._offered = (rig, position)
         return self._seamless
 

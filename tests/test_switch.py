@@ -1,15 +1,18 @@
 """Switching rigs while they play: warm, without a jump in level, without garbage; and the relay that plays behind."""
 
 import gc
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from duende import DuendeError
+from duende.engine.chain import Latency
 from duende.engine.device import ArrayDevice
 from duende.engine.host import SWITCH_S, Host
 from duende.engine.model import Model
@@ -96,6 +99,36 @@ def test_rigs_of_other_delay_fade_out_and_in(model: Model) -> None:
     middle = round(200 * BLOCK + SWITCH_S * RATE)
     assert np.abs(heard[middle - 16 : middle + 16]).max() < 0.02 * np.abs(heard[:20000]).max()
     assert np.abs(heard[-4000:]).max() > 0.05
+
+
+def test_nothing_is_left_to_the_audio_thread_when_it_goes_on_meanwhile(model: Model) -> None:
+    """Whatever is called may have to wait for it, with a block or more gone by."""
+    shared = SharedState()
+    host = host_of(rig_on(0, shared, model))
+    other = rig_on(1, shared, model)
+    samples = tone(220.0, 300 * BLOCK)
+    blocks = iter(samples.reshape(-1, BLOCK, 1))
+    out, left = np.zeros((BLOCK, 1), dtype=np.float32), []
+    for _ in range(200):
+        host.callback(next(blocks), out, False, False)
+    asked = Latency.samples.fget.__code__  # type: ignore[attr-defined]
+
+    def look(frame: FrameType, event: str, argument: object) -> None:
+        if event == "return" and frame.f_code is asked:
+            sys.setprofile(None)
+            host.callback(next(blocks), out, False, False)
+            sys.setprofile(look)
+
+    sys.setprofile(look)
+    try:
+        host.switch(other)
+    finally:
+        sys.setprofile(None)
+    played = host.shared.written // BLOCK
+    assert played > 200
+    host._catch_up = lambda rig, position: left.append(host._position - position)  # type: ignore[method-assign]
+    host.callback(next(blocks), out, False, False)
+    assert left == [0]
 
 
 def test_styles_and_textures_follow_each_other(model: Model, tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ Run: ``python bench/host_run.py [--rounds 5] [--baseline 120] [--changing 120] [
 each round's two parts; ``--rounds 2 --baseline 5 --changing 8 --print`` is a short trial that writes no table.
 
 A JACK client in a process of its own plays a sine of 100 Hz into the host and records what comes out. Rounds of a part
-without and a part with changes alternate, so that what else the machine does falls on both alike: a preset each second,
-half a second after every third one a slot that is added, replaced, bypassed, moved or removed over OSC. No slot makes
-harmonics, so what is above 5 kHz is the click of a change, or of a block that did not come.
+without and a part with changes alternate: a preset each second, half a second after every third one a slot that is
+added, replaced, bypassed, moved or removed over OSC. In the parts without, another host, which plays to a clock at
+normal priority and runs all the time, is told to do the same: so the machine is as busy in both, and a part differs
+from the other in nothing but whose sound changes. No slot makes harmonics, so what is above 5 kHz is the click of a
+change, or of a block that did not come.
 """
 
 import argparse
@@ -22,7 +24,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
@@ -31,13 +33,16 @@ import numpy.typing as npt
 
 from duende import DuendeError
 from duende.engine.bench import machine
+from duende.engine.bench.soak import OwnHost
+from duende.engine.bench.soak_host import HostSetup
 from duende.engine.control.client import ask
 from duende.engine.control.instances import InstanceInfo, instances
 from duende.engine.control.supervisor import FOLDER, runtime_folder
+from duende.engine.messages import EngineSetup
 from duende.engine.shared import map_state
 from duende.engine.telemetry import Telemetry
 from duende.presets.format import FORMAT, Preset, SlotPreset, write_atomically
-from duende.presets.library import Library
+from duende.presets.library import HOME_VARIABLE, Library
 from jackd import RATE, Server
 
 Float32 = npt.NDArray[np.float32]
@@ -212,6 +217,13 @@ class SinePlayer:
 # -- the host --------------------------------------------------------------------------------------------------------
 
 
+class Measured(Protocol):
+    """A host that can be told to change."""
+
+    @property
+    def info(self) -> InstanceInfo: ...
+
+
 class Live:
     """`duende live` in a process, playing the first preset."""
 
@@ -266,16 +278,15 @@ class Part:
         return 60.0 * count / self.seconds
 
 
-def run_part(live: Live, sine: SinePlayer, folder: Path, part: Part, turn: int) -> None:
-    """Record one part; a baseline plays preset number turn."""
+def run_part(live: Live, other: Measured, sine: SinePlayer, folder: Path, part: Part, turn: int) -> None:
+    """Record one part; in a baseline, which plays preset number turn, the other host changes."""
     if not part.changing:
         ask(live.info, "/duende/preset/load", [list(PRESETS)[turn % len(PRESETS)]])
     time.sleep(SETTLE_S)
     before = live.counts()
     file = folder / "part.npy"
     sine.tell(f"record {part.seconds} {file}")
-    if part.changing:
-        change(live, part)
+    change(live if part.changing else other, part)
     part.xruns, *gaps = map(int, sine.answer().split())
     part.counts = {name: count - before[name] for name, count in live.counts().items()}
     samples = np.load(file)
@@ -290,7 +301,7 @@ def run_part(live: Live, sine: SinePlayer, folder: Path, part: Part, turn: int) 
     part.apart = float(levels[whole].max()) if whole.any() else np.nan
 
 
-def change(live: Live, part: Part) -> None:
+def change(host: Measured, part: Part) -> None:
     """Presets and slots, until a second before the part ends."""
     begun = time.monotonic()
     edits = itertools.cycle(EDITS)
@@ -301,7 +312,7 @@ def change(live: Live, part: Part) -> None:
         time.sleep(max(0.0, begun + float(at) - time.monotonic()))
         asked = time.monotonic()
         try:
-            ask(live.info, f"/duende/{address}", list(values))
+            ask(host.info, f"/duende/{address}", list(values))
         except DuendeError as error:
             part.refused.append(f"{address}: {error}")
             continue
@@ -360,7 +371,9 @@ def table(parts: list[Part], block: int) -> list[str]:
         f"{20 * np.log10(LEVEL):.0f} dBFS from a",
         f"JACK client, which also records the output. In a changing part a preset each {PRESET_S:g} s, and a slot "
         f"added, replaced,",
-        f"bypassed, moved or removed each {SLOT_S:g} s. Presets, none of which makes harmonics of its own: {names}.",
+        f"bypassed, moved or removed each {SLOT_S:g} s; in a baseline another host, heard by nobody, is told to do the "
+        f"same,",
+        f"so that the machine is as busy. Presets, none of which makes harmonics of its own: {names}.",
         f"Above {ABOVE_HZ / 1e3:g} kHz: the loudest of all windows of {WINDOW} (Hann), where a sine at full scale has "
         f"0 dBFS; the bound is {BOUND_DBFS:g} dBFS.",
         f"Beside it the loudest with no xrun in the {AFTER_S:g} s before and the {BEFORE_S:g} s after. Written by "
@@ -372,7 +385,8 @@ def table(parts: list[Part], block: int) -> list[str]:
     for number, part in enumerate(parts):
         kind = f"{'changing' if part.changing else 'baseline'} {number // 2 + 1}"
         apart = f"{part.apart:.1f} dBFS ({part.share:.0%} of windows)" if part.share else "no such window"
-        done = f"{part.presets} presets, {part.edits} slots" if part.changing else ""
+        where = "" if part.changing else "elsewhere: "
+        done = f"{where}{part.presets} presets, {part.edits} slots"
         lines.append(
             f"| {kind} | {part.seconds:g} | {part.counts['late']} | {part.xruns} | {done} | {part.worst:.1f} dBFS "
             f"| {part.over} | {apart} |"
@@ -430,11 +444,16 @@ def main() -> None:
         ends.callback(live.end)
         sine = SinePlayer(server, log)
         ends.callback(sine.end)
-        ask(live.info, "/duende/setlist/load", ["run"])
+        os.environ[HOME_VARIABLE] = str(home)
+        setup = EngineSetup("", silent=True, block=asked.block, rate=float(RATE), priority=None)
+        shadow = OwnHost(HostSetup(setup, next(iter(PRESETS))))
+        ends.callback(shadow.end)
+        for host in (live, shadow.target):
+            ask(host.info, "/duende/setlist/load", ["run"])
         sine.tell("connect")
         sine.answer()
         for number, part in enumerate(parts):
-            run_part(live, sine, home, part, number // 2)
+            run_part(live, shadow.target, sine, home, part, number // 2)
             sys.stderr.write(
                 f"{'changing' if part.changing else 'baseline'} {number // 2 + 1}: {part.counts['late']} late, "
                 f"{part.xruns} xruns, {part.worst:.1f} dBFS above 5 kHz ({part.over} windows over), peak "

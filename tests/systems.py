@@ -72,9 +72,11 @@ def registered(system: PlainSystem, monkeypatch: pytest.MonkeyPatch) -> Iterator
     found = registry.teacher
     with monkeypatch.context() as patch:
         patch.setitem(registry._PLACES, "plain", ("plain", "TEACHER"))
-        for module in ("duende.export.teachers.transfer", "duende.export.teachers.targets"):
+        for module in ("transfer", "targets", "rows"):
             for name in ("teacher", "system_of"):
                 patch.setattr(
-                    f"{module}.{name}", lambda name: system if name == "plain" else found(name), raising=False
+                    f"duende.export.teachers.{module}.{name}",
+                    lambda name: system if name == "plain" else found(name),
+                    raising=False,
                 )
         yield

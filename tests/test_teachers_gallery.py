@@ -12,11 +12,11 @@ from duende import DuendeError
 from duende.export.listen import find_pairs
 from duende.export.provenance import read_provenance
 from duende.export.teachers.files import StyleFile
-from duende.export.teachers.gallery import compared, gallery, swept
+from duende.export.teachers.gallery import Gallery, compared, gallery, swept
 from duende.export.teachers.teacher import Job
 from duende.export.teachers.transfer import Choice, Options
 from signals import noise, tone
-from systems import RATE, PlainSettings, PlainSystem
+from systems import RATE, PlainSettings, PlainSystem, registered
 
 pytestmark = pytest.mark.train
 pytest.importorskip("torch")
@@ -34,7 +34,9 @@ def chooser(system: PlainSystem) -> Callable[[str], Choice]:
     return lambda name: Choice(system, name, system.forms[name])
 
 
-def test_a_page_of_a_sweep_with_one_that_fails(tmp_path: Path, pair: tuple[Path, StyleFile]) -> None:
+def test_a_page_of_a_sweep_with_one_that_fails(
+    tmp_path: Path, pair: tuple[Path, StyleFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def sound(job: Job) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         if len(system.jobs) == 2:
             raise DuendeError("no more <memory>")
@@ -44,7 +46,8 @@ def test_a_page_of_a_sweep_with_one_that_fails(tmp_path: Path, pair: tuple[Path,
     rows = swept([("", chooser(system)("faithful"))], ["gain=1,2,4"])
     begun: list[str] = []
     kept = tmp_path / "kept"
-    found = gallery(pair[0], [pair[1]], tmp_path / "page.html", rows, begin=begun.append, sounds=kept)
+    with registered(system, monkeypatch):
+        found = gallery(pair[0], [pair[1]], tmp_path / "page.html", rows, begin=begun.append, sounds=kept)
     (heard,) = find_pairs(kept)
     assert set(heard.results) == {"gain=1", "gain=4"}
     origin = read_provenance(heard.results["gain=4"])
@@ -66,13 +69,19 @@ def test_a_page_of_a_sweep_with_one_that_fails(tmp_path: Path, pair: tuple[Path,
     assert not re.search(r"<script", text)
 
 
-def test_where_nothing_can_be_made_there_is_no_page(tmp_path: Path, pair: tuple[Path, StyleFile]) -> None:
+def test_where_nothing_can_be_made_there_is_no_page(
+    tmp_path: Path, pair: tuple[Path, StyleFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(job: Job) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         raise DuendeError("no memory")
 
-    rows = compared("faithful,repaired", chooser(PlainSystem(fail)))
+    system = PlainSystem(fail)
+    rows = compared("faithful,repaired", chooser(system))
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(DuendeError, match="plain:faithful: no memory; plain:repaired: no memory"):
+    with (
+        registered(system, monkeypatch),
+        pytest.raises(DuendeError, match="plain:faithful: no memory; plain:repaired: no memory"),
+    ):
         gallery(pair[0], [pair[1]], tmp_path / "page.html", rows)
     with pytest.raises(DuendeError, match=r"name a file ending in \.html"):
         gallery(pair[0], [pair[1]], tmp_path / "page.wav", rows)
@@ -104,3 +113,20 @@ def test_sweeps_multiply_and_are_bounded() -> None:
         compared("faithful,faithful", choose)
     with pytest.raises(DuendeError, match="name teachers"):
         compared(" , ", choose)
+
+
+def test_rows_that_were_made_are_not_made_again(
+    tmp_path: Path, pair: tuple[Path, StyleFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = PlainSystem(lambda job: 0.3 * job.content)
+
+    def page(name: str, sweep: str) -> Gallery:
+        rows = swept([("", chooser(system)("faithful"))], [sweep])
+        with registered(system, monkeypatch):
+            return gallery(pair[0], [pair[1]], tmp_path / name, rows, store=tmp_path / "store")
+
+    first = page("one.html", "gain=1,2")
+    again = page("two.html", "gain=1,2,4")
+    assert [job.seed for job in system.jobs] == [1, 1, 1]
+    assert (first.made, again.made) == (2, 3)
+    assert again.measures["gain=2"] == first.measures["gain=2"]

@@ -37,6 +37,11 @@ def rms(audio: Float32) -> float:
     return float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
 
 
+def made_files(folder: Path) -> list[Path]:
+    """Of the targets in a store."""
+    return sorted(path for path in (folder / "files").rglob("*") if path.is_file())
+
+
 def refuse(*arguments: Any) -> Float32:
     raise AssertionError("computed again")
 
@@ -88,7 +93,7 @@ def test_any_number_of_workers_makes_the_same_targets(rng: np.random.Generator, 
     for one, other in zip(alone, together, strict=True):
         assert np.array_equal(one, other)
     assert told == [(1, 3), (2, 3), (3, 3)]
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(made_files(tmp_path)) == 3
 
 
 def test_the_second_call_computes_nothing(
@@ -107,12 +112,12 @@ def test_the_second_call_computes_nothing(
         again = run(report=lambda done, of: told.append((done, of)))
         for one, other in zip(first, again, strict=True):
             assert np.array_equal(one, other)
-        assert told == [(2, 2)]
+        assert told[-1] == (2, 2)
         for changes in ({"iterations": 4}, {"alpha": 0.1}, {"seed": 2}, {"filters": 8}):
-            with pytest.raises(AssertionError, match="computed again"):
+            with pytest.raises(DuendeError, match="computed again"):
                 run(**changes)
         clip[7] += 0.01
-        with pytest.raises(AssertionError, match="computed again"):
+        with pytest.raises(DuendeError, match="computed again"):
             run()
 
 
@@ -123,15 +128,16 @@ def test_a_damaged_file_is_made_again(rng: np.random.Generator, clip: Float32, t
 
     one = piece(rng)
     first = run()
-    (path,) = tmp_path.iterdir()
+    (path,) = made_files(tmp_path)
     whole = path.read_bytes()
     broken = bytearray(whole)
     broken[len(broken) // 2] ^= 0x40
     if damage == "other":
-        np.savez(path, audio=first[:-1])
+        with path.open("wb") as file:
+            np.save(file, first[:-1])
     else:
         path.write_bytes(
-            {"cut": whole[: len(whole) // 2], "flipped": bytes(broken), "text": b"no npz", "empty": b""}[damage]
+            {"cut": whole[: len(whole) // 2], "flipped": bytes(broken), "text": b"no npy", "empty": b""}[damage]
         )
     assert np.array_equal(run(), first)
     assert path.read_bytes() == whole

@@ -4,6 +4,7 @@ The page (HTML) needs nothing else: players, a table of measures beside the unto
 time and memory, and for each its spectrograms, errors over the iterations and settings.
 """
 
+import contextlib
 import io
 import itertools
 import re
@@ -26,6 +27,11 @@ from ..pictures import spectrogram_figure
 from ..provenance import Provenance, write_sound
 from ..report import loss_curves
 from ..sounds import load_sound
+from ..work.driver import Item, State, run_batch
+from ..work.here import Here
+from ..work.open import open_runner
+from ..work.store import Result, Store
+from ..work.task import Task
 from .files import (
     LONGEST_CONTENT_S,
     MEASURED_S,
@@ -33,14 +39,14 @@ from .files import (
     StyleFile,
     check_place,
     fitted,
-    load_pair,
     measured_pair,
     origin_of,
 )
 from .resume import error_names
+from .rows import row_items, row_of
 from .settings import plain, with_texts
 from .teacher import Step
-from .transfer import Amount, Choice, Options, Progress, Transferred, duration, transfer
+from .transfer import Amount, Choice, Options, Progress, Transferred, duration
 
 Float32 = npt.NDArray[np.float32]
 Row = tuple[str, Choice]
@@ -118,11 +124,18 @@ def gallery(
     note: Callable[[str], None] | None = None,
     begin: Callable[[str], None] | None = None,
     sounds: Path | None = None,
+    store: Path | None = None,
+    workers: int | None = None,
+    cluster: str | None = None,
+    tell: Callable[[State], None] | None = None,
 ) -> Gallery:
     """Make every row of one content and the styles, and write the page.
 
     target: a file ending in .html. begin: told the title of each. A row that its system refuses stands on the page with
     the reason. sounds: folder for content.wav, style.wav and one sound per row, as `duende listen` takes them.
+    store: folder in which finished rows are kept, so that none is made twice. workers, cluster: as `open_runner`;
+    without both, one row after the other in this process, which alone reports every step. tell: told rows that are
+    done.
     DuendeError for files that cannot be used, and where no row could be made.
     """
     options, note, started = options or Options(), note or (lambda text: None), time.perf_counter()
@@ -136,15 +149,29 @@ def gallery(
     heaviest = max(styles, key=lambda style: style.weight).path
     clip = load_sound(heaviest, MEASURING_HZ)[:longest]
     made: dict[str, Transferred] = {}
-    refused: dict[str, str] = {}
-    for title, choice in rows:
-        if begin is not None:
-            begin(title)
-        try:
-            played, wanted = load_pair(content, styles, choice.sample_rate)
-            made[title] = transfer(played, wanted, choice, options, report, note)
-        except DuendeError as error:
-            refused[title] = str(error)
+    with contextlib.ExitStack() as around:
+        folder = Path(around.enter_context(tempfile.TemporaryDirectory())) if store is None else store
+        kept = Store(folder)
+        around.enter_context(kept.held(alone=False))
+        here = cluster is None and workers is None
+        runner = _Told(kept.staging, report, begin) if here else open_runner(cluster, workers, kept.staging)
+
+        def finish(item: Item, result: Result) -> None:
+            made[item.name] = row_of(result)
+
+        summary = run_batch(
+            row_items(content, styles, rows, options),
+            around.enter_context(runner),
+            kept,
+            len(rows),
+            finish=finish,
+            tell=tell or (lambda state: None),
+            say=note,
+        )
+    refused = dict(summary.failed)
+    made = {title: made[title] for title, _ in rows if title in made}
+    for text in dict.fromkeys(text for one in made.values() for text in one.notices):
+        note(text)
     if not made:
         raise DuendeError("; ".join(f"{title}: {reason}" for title, reason in refused.items()))
     outputs = {title: _heard(done, len(guitar)) for title, done in made.items()}
@@ -158,6 +185,20 @@ def gallery(
     text = _page(content.name, heaviest.name, guitar, clip, dict(rows), made, refused, outputs, measures)
     write_atomically(target, text.encode("utf-8"))
     return Gallery(target, len(made), refused, measures, time.perf_counter() - started)
+
+
+class _Told(Here):
+    """Rows in this process, the title of each told before."""
+
+    def __init__(
+        self, staging: Path, report: Callable[[Progress], None] | None, begin: Callable[[str], None] | None
+    ) -> None:
+        super().__init__(staging, report or (lambda progress: None))
+        self._begin = begin or (lambda title: None)
+
+    def give(self, worker: str, task: Task) -> None:
+        self._begin(task.name)
+        super().give(worker, task)
 
 
 def _keep(path: Path, audio: Float32, origin: Provenance | None) -> None:

@@ -43,6 +43,28 @@ def plain(settings: Any) -> dict[str, Any]:
     }
 
 
+def with_plain(settings: Any, values: Mapping[str, Any]) -> Any:
+    """The settings that `plain` gave those values of; settings: any of the same class."""
+    hints = get_type_hints(type(settings))
+    return dataclasses.replace(settings, **{name: _back(value, hints[name]) for name, value in values.items()})
+
+
+def _back(value: Any, kind: Any) -> Any:
+    """A value that went through JSON, as its field has it."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if value is None:
+            return None
+        kinds = [part for part in parts if part is not type(None)]
+        return _back(value, Path if Path in kinds and isinstance(value, str) else kinds[0])
+    if origin is tuple and isinstance(value, list):
+        inner = parts * len(value) if len(parts) == 2 and parts[1] is Ellipsis else parts
+        return tuple(_back(one, part) for one, part in zip(value, inner, strict=False))
+    if kind is Path:
+        return Path(value)
+    return float(value) if kind is float else value
+
+
 def check_ranges(*ranges: tuple[str, float, float, float]) -> None:
     """DuendeError for the first (name, value, lowest, highest) whose value is not within, or is no number."""
     for name, value, low, high in ranges:

@@ -1,19 +1,15 @@
-"""What a teacher makes of training content: targets for a student, in parallel and kept on disk.
+"""What a teacher makes of training content: targets for a student, in parallel, here or on a cluster, and kept on disk.
 
 A system that teaches at the content's own rate (`Teacher.for_targets`: the random network with windows of the published
 span, so that the treble above the published 11 kHz is stylised, too, and the content's own phase, which keeps every
 attack where it was played) does so; every other works at its own rate in its repaired form, aligned to the sample.
 """
 
-import hashlib
+import contextlib
 import io
-import json
-import multiprocessing
-import zipfile
-import zlib
+import os
+import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,11 +20,17 @@ import soxr
 from threadpoolctl import threadpool_limits
 
 from ... import DuendeError
-from ...presets.format import write_atomically
-from ..sounds import QUIETEST_DBFS
+from ..sounds import QUIETEST_DBFS, rms_of
+from ..work.driver import Item, State, run_batch
+from ..work.hand import INSIDE
+from ..work.here import Here
+from ..work.kinds import Given, Made
+from ..work.open import open_runner
+from ..work.store import Result, Store
+from ..work.task import Source, Task
 from .registry import settings_of
 from .registry import teacher as system_of
-from .settings import plain
+from .settings import plain, with_plain
 from .teacher import Job, StyleSound
 from .transfer import check_sound, with_iterations
 
@@ -38,7 +40,7 @@ RMS = 0.1
 LONGEST_CLIP_S = 30.0
 MARGIN_S = 0.2
 _QUIETEST = 10.0 ** (QUIETEST_DBFS / 20.0)
-_VERSION = 2  # of everything here that decides a target: raise it with every change of the sound
+PIECE, CLIP, TARGET = "piece", "clip", "target"
 
 
 class Lesson(NamedTuple):
@@ -90,6 +92,7 @@ def teacher_targets(
     iterations: int | None = None,
     seed: int = 1,
     workers: int = 2,
+    cluster: str | None = None,
     report: Callable[[int, int], None] | None = None,
     **changes: Any,
 ) -> list[Float32]:
@@ -98,13 +101,14 @@ def teacher_targets(
     pieces, clip: mono float32 [samples] at sample_rate; both are brought to RMS 0.1 first, so levels do not matter.
         A piece under -70 dBFS stays as silent as it is. Of a clip the first 30 s count.
     teacher: any of `registry.NAMES`. iterations, changes: other settings than those it teaches with.
-    cache:   folder of finished targets by content hash; a damaged file is made again.
-    workers: processes (spawned, one thread each; a script that calls this needs `if __name__ == "__main__"`); the
-        targets do not depend on their number. 1 works in this process.
+    cache:   store of finished targets (`export.work.store`); a damaged file is made again.
+    workers: processes, one thread each; the targets do not depend on their number. 1, or one piece, works in this
+        process, and so does whatever is itself a worker.
+    cluster: "auto" or HOST:PORT of a Ray cluster, in the place of processes of this machine.
     report:  told (done, in all) after every piece.
 
     Raises DuendeError for a clip or piece that is too short or holds samples that are no numbers, a silent clip, and
-    workers that died.
+    a piece whose worker died three times.
     """
     config = lesson(teacher, sample_rate, seed, iterations, **changes)
     if workers < 1:
@@ -115,66 +119,66 @@ def teacher_targets(
     content = [_plain(piece) for piece in pieces]
     for index, piece in enumerate(content):
         check_sound(piece, f"piece {index}", shortest, -np.inf)
-    paths = [None if cache is None else cache / f"{_key(piece, clip, config)}.npz" for piece in content]
-    found = [None if path is None else _read(path, len(piece)) for path, piece in zip(paths, content, strict=True)]
-    missing = [index for index, audio in enumerate(found) if audio is None]
-    done = len(content) - len(missing)
-    if report is not None and done:
-        report(done, len(content))
+    found: dict[str, Float32] = {}
 
-    def finished(index: int, audio: Float32) -> None:
-        nonlocal done
-        found[index] = audio
-        done += 1
-        path = paths[index]
-        if path is not None:
-            _write(path, audio)
-        if report is not None:
-            report(done, len(content))
+    def finish(item: Item, result: Result) -> None:
+        found[item.name] = _read(result.read(TARGET), item.name)
 
-    if min(workers, len(missing)) <= 1:
-        for index in missing:
-            finished(index, _target(content[index], clip, config))
-    else:
-        _in_processes([(index, content[index]) for index in missing], clip, config, workers, finished)
-    return [audio for audio in found if audio is not None]
+    def tell(state: State) -> None:
+        if report is not None and state.done and not state.failed:
+            report(state.done, state.total)
+
+    with contextlib.ExitStack() as around:
+        folder = Path(around.enter_context(tempfile.TemporaryDirectory())) if cache is None else cache
+        store = Store(folder)
+        around.enter_context(store.held(alone=False))
+        alone = cluster is None and (min(workers, len(content)) <= 1 or INSIDE in os.environ)
+        runner = Here(store.staging) if alone else open_runner(cluster, min(workers, len(content)), store.staging)
+        items = (_item(index, piece, clip, config) for index, piece in enumerate(content))
+        summary = run_batch(items, around.enter_context(runner), store, len(content), finish=finish, tell=tell)
+    if summary.failed:
+        name, reason = summary.failed[0]
+        raise DuendeError(f"{name}: {reason}")
+    return [found[_name(index)] for index in range(len(content))]
 
 
-def _in_processes(
-    jobs: Sequence[tuple[int, Float32]],
-    clip: Float32,
-    config: Lesson,
-    workers: int,
-    finished: Callable[[int, Float32], None],
-) -> None:
-    """Spread jobs over spawned processes; what is finished counts even if another job fails."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
-        futures = {pool.submit(_target, piece, clip, config): index for index, piece in jobs}
-        try:
-            for future in as_completed(futures):
-                finished(futures[future], future.result())
-        except BrokenProcessPool as error:
-            raise DuendeError("a worker process ended unexpectedly: is there memory enough? try workers=1") from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+def work(given: Given) -> Made:
+    """Make one target (kind "target")."""
+    asked = given.parameters
+    settings = with_plain(settings_of(system_of(asked["teacher"]), "repaired"), asked["settings"])
+    config = Lesson(asked["teacher"], settings, asked["sample_rate"], asked["seed"])
+    piece, clip = (_read(given.inputs[slot].read_bytes(), slot) for slot in (PIECE, CLIP))
+    return Made({TARGET: _bytes(_target(piece, clip, config))})
+
+
+def _item(index: int, piece: Float32, clip: Float32, config: Lesson) -> Item:
+    parameters = {**config._asdict(), "settings": plain(config.settings)}
+    inputs = {
+        PIECE: Source.of_bytes(_bytes(piece), f"{PIECE}.npy"),
+        CLIP: Source.of_bytes(_bytes(clip), f"{CLIP}.npy"),
+    }
+    return Item(_name(index), Task(_name(index), "target", parameters, inputs))
+
+
+def _name(index: int) -> str:
+    return f"piece {index}"
 
 
 def _target(piece: Float32, clip: Float32, config: Lesson) -> Float32:
     """One target, on one thread."""
-    level = _rms(piece)
+    level = rms_of(piece)
     if level < _QUIETEST:
         return piece.copy()
     with threadpool_limits(1):
         margin, rate, own = config.margin, config.sample_rate, config.settings.sample_rate
         content = np.pad(piece, margin, mode="reflect") * np.float32(RMS / level)
-        style = clip * np.float32(RMS / _rms(clip))
+        style = clip * np.float32(RMS / rms_of(clip))
         job = Job(_at(content, rate, own), (StyleSound(_at(style, rate, own)),), config.seed)
         made = _at(system_of(config.teacher).make(job, config.settings).audio, own, rate)
     audio = np.zeros(len(piece), dtype=np.float32)
     inner = made[margin : margin + len(piece)]
     audio[: len(inner)] = inner
-    return np.asarray(audio * np.float32(level / max(_rms(audio), 1e-9)), dtype=np.float32)
+    return np.asarray(audio * np.float32(level / max(rms_of(audio), 1e-9)), dtype=np.float32)
 
 
 def _at(audio: Float32, rate: int, wanted: int) -> Float32:
@@ -182,37 +186,19 @@ def _at(audio: Float32, rate: int, wanted: int) -> Float32:
     return audio if rate == wanted else np.asarray(soxr.resample(audio, rate, wanted), dtype=np.float32)
 
 
-def _rms(audio: Float32) -> float:
-    return float(np.sqrt(np.mean(np.square(audio, dtype=np.float64)))) if len(audio) else 0.0
-
-
 def _plain(audio: Float32) -> Float32:
     return np.ascontiguousarray(audio, dtype=np.float32)
 
 
-def _key(piece: Float32, clip: Float32, config: Lesson) -> str:
-    """Hash of everything that decides a target."""
-    decided = {**config._asdict(), "settings": plain(config.settings), "version": _VERSION, "clip": len(clip)}
-    settings = json.dumps(decided, sort_keys=True)
-    digest = hashlib.sha256(settings.encode())
-    digest.update(clip.tobytes())
-    digest.update(piece.tobytes())
-    return digest.hexdigest()
-
-
-def _read(path: Path, length: int) -> Float32 | None:
-    """A target from the cache; None if there is none that is whole (an npz carries check sums)."""
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            audio = np.asarray(file["audio"])
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error):
-        return None
-    if audio.dtype != np.float32 or audio.shape != (length,) or not np.isfinite(audio).all():
-        return None
-    return audio
-
-
-def _write(path: Path, audio: Float32) -> None:
+def _bytes(audio: Float32) -> bytes:
     file = io.BytesIO()
-    np.savez(file, audio=audio)
-    write_atomically(path, file.getvalue())
+    np.save(file, audio, allow_pickle=False)
+    return file.getvalue()
+
+
+def _read(data: bytes, name: str) -> Float32:
+    try:
+        audio = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise DuendeError(f"{name}: not a sound as it was sent ({error})") from error
+    return np.ascontiguousarray(audio, dtype=np.float32)

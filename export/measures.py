@@ -19,16 +19,7 @@ import scipy.signal
 import torch
 
 from ..engine.bands import erb_bands, hz_to_erb
-from .statistics import (
-    Analysis,
-    BandEnvelopes,
-    LogSpectrogram,
-    envelope_distance,
-    gram_distance,
-    normalise_level,
-    random_filters,
-    zone_grams,
-)
+from .statistics import Analysis, StyleView, normalise_level, random_filters, style_distances
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -76,25 +67,17 @@ class StyleTarget:
     """The held-out statistics of a style clip, computed once; `distances` compares audio with them."""
 
     def __init__(self, style: npt.ArrayLike, sample_rate: int = 48000) -> None:
-        self._spectrograms = [
-            LogSpectrogram(Analysis(sample_rate=sample_rate, n_fft=n_fft, hop=hop)) for n_fft, hop in HELD_OUT_SCALES
-        ]
-        self._filters = [random_filters(seed) for seed in HELD_OUT_SEEDS]
-        self._envelopes = BandEnvelopes(sample_rate)
-        self._grams, self._target = self._statistics(style)
+        scales = [Analysis(sample_rate=sample_rate, n_fft=n_fft, hop=hop) for n_fft, hop in HELD_OUT_SCALES]
+        filters = [random_filters(seed) for seed in HELD_OUT_SEEDS]
+        self._view = StyleView(scales, [filters] * len(scales))
+        with torch.no_grad():
+            self._wanted: tuple[torch.Tensor, torch.Tensor] = self._view(_tensor(style))
 
     @torch.no_grad()
-    def _statistics(self, audio: npt.ArrayLike) -> tuple[torch.Tensor, torch.Tensor]:
-        rows = _tensor(audio)
-        spectra = [transform(rows) for transform in self._spectrograms]
-        grams = [zone_grams(spectrum, bank)[0] for spectrum in spectra for bank in self._filters]
-        return torch.stack(grams), self._envelopes(rows)[0]
-
     def distances(self, audio: npt.ArrayLike) -> tuple[float, float]:
         """(style distance, envelope error) of audio [samples] against the clip."""
-        grams, envelopes = self._statistics(audio)
-        style = float(gram_distance(grams, self._grams).mean())
-        return style, float(envelope_distance(envelopes, self._target))
+        style, envelope = style_distances(self._view(_tensor(audio)), self._wanted)
+        return float(style), float(envelope)
 
 
 def floor_distance(style: npt.ArrayLike, sample_rate: int = 48000) -> tuple[float, float]:

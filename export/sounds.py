@@ -20,6 +20,11 @@ def level_dbfs(audio: Float32) -> float:
     return float(10.0 * np.log10(np.mean(audio.astype(np.float64) ** 2) + 1e-20))
 
 
+def rms_of(audio: Float32) -> float:
+    """Root mean square of samples [samples]; 0 of none."""
+    return float(np.sqrt(np.mean(np.square(audio, dtype=np.float64)))) if len(audio) else 0.0
+
+
 def load_sound(
     path: Path, sample_rate: int, *, use: str = "a style", longest_s: float = LONGEST_S, samples: int | None = None
 ) -> Float32:

@@ -12,6 +12,7 @@ gradients stay finite in silence.
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -191,3 +192,34 @@ class BandEnvelopes(nn.Module):
 def envelope_distance(envelopes: Tensor, target: Tensor) -> Tensor:
     """Mean square difference, in squared nepers, of two `BandEnvelopes` results [..., 2, bands]: [...]."""
     return (envelopes - target).square().mean(dim=(-2, -1))
+
+
+class StyleView(nn.Module):
+    """Everything that a style is judged by: zone Grams at several scales, several filters each, and band envelopes.
+
+    analyses: the scales, of one sample rate. banks: filters of each scale (`random_filters`), as many for every one.
+    """
+
+    def __init__(self, analyses: Sequence[Analysis], banks: Sequence[Sequence[Tensor]]) -> None:
+        super().__init__()
+        if len(analyses) != len(banks) or len({len(filters) for filters in banks}) != 1:
+            raise ValueError(f"{len(analyses)} scales: give equally many banks of filters for each")
+        self._spectrograms = nn.ModuleList(LogSpectrogram(analysis) for analysis in analyses)
+        self._banks = nn.ParameterList(nn.Parameter(torch.stack(list(filters)), False) for filters in banks)
+        self._envelopes = BandEnvelopes(analyses[0].sample_rate)
+
+    def forward(self, audio: Tensor, bank: int | None = None) -> tuple[Tensor, Tensor]:
+        """Grams [batch, scales * banks, zones, count, count] and envelopes [batch, 2, bands] of audio at RMS 0.1.
+
+        audio: [batch, samples]. bank: of every scale this one alone. The banks of a scale lie side by side.
+        """
+        grams = []
+        for transform, filters in zip(self._spectrograms, self._banks, strict=True):
+            spectrogram = transform(audio)
+            grams += [zone_grams(spectrogram, one) for one in (filters if bank is None else filters[bank : bank + 1])]
+        return torch.stack(grams, dim=1), self._envelopes(audio)
+
+
+def style_distances(seen: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Gram distance, the mean over scales and banks, and envelope distance [batch] of two results of `StyleView`."""
+    return gram_distance(seen[0], wanted[0]).mean(dim=-1), envelope_distance(seen[1], wanted[1])

@@ -12,16 +12,7 @@ from ..engine.mixer import mixer_bands
 from ..engine.stft import DEFAULT_SIZES
 from .losses import Tonality
 from .measures import matched_eq
-from .statistics import (
-    Analysis,
-    BandEnvelopes,
-    LogSpectrogram,
-    envelope_distance,
-    gram_distance,
-    normalise_level,
-    random_filters,
-    zone_grams,
-)
+from .statistics import Analysis, StyleView, normalise_level, random_filters, style_distances
 
 Float32 = npt.NDArray[np.float32]
 
@@ -83,17 +74,14 @@ class StyleStatistics:
 
     def __init__(self, clip: Float32, sample_rate: int, banks: int, seed: int, device: torch.device) -> None:
         self._clip, self._sample_rate = clip, sample_rate
-        self._spectrogram = LogSpectrogram(Analysis(sample_rate=sample_rate)).to(device)
-        self._envelopes = BandEnvelopes(sample_rate).to(device)
+        filters = [random_filters(1000 * seed + index) for index in range(banks)]
+        self._view = StyleView([Analysis(sample_rate=sample_rate)], [filters]).to(device)
         self._tonality = Tonality(sample_rate)
         self._tonality.to(device)
-        self._filters = [random_filters(1000 * seed + index).to(device) for index in range(banks)]
         self._scale = torch.ones(2, device=device)
         with torch.no_grad():
             rows = normalise_level(torch.from_numpy(clip)[None].to(device))
-            spectrum = self._spectrogram(rows)
-            self._grams = [zone_grams(spectrum, bank)[0] for bank in self._filters]
-            self._target = self._envelopes(rows)[0]
+            self._grams, self._envelopes = self._view(rows)
             self.tonality = self._tonality(rows)[0].clamp(0.0, 1.0)
 
     @torch.no_grad()
@@ -108,9 +96,9 @@ class StyleStatistics:
 
     def ratios(self, audio: Tensor, bank: int) -> tuple[Tensor, Tensor]:
         """Gram distance by one filter bank and envelope error [batch] of audio [batch, samples] at RMS 0.1."""
-        grams = zone_grams(self._spectrogram(audio), self._filters[bank])
-        gram = gram_distance(grams, self._grams[bank]) / self._scale[0]
-        return gram, envelope_distance(self._envelopes(audio), self._target) / self._scale[1]
+        wanted = self._grams[:, bank : bank + 1], self._envelopes
+        gram, envelope = style_distances(self._view(audio, bank), wanted)
+        return gram / self._scale[0], envelope / self._scale[1]
 
     def tonality_of(self, audio: Tensor) -> Tensor:
         """Steadiness [batch, zones] of audio's fine structure, to be compared with `tonality` [zones]."""

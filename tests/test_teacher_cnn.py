@@ -189,7 +189,7 @@ def test_the_style_falls_on_filters_that_were_not_searched_with() -> None:
     content, style = (
         log_magnitudes(stft(audio, settings.analysis), settings.analysis) for audio in (plucks(16000), bright(16000))
     )
-    found = CNN.solve(content, [style], [1.0], settings, job(16000)).spectrogram
+    found = CNN.solve(content, [style], settings, job(16000)).spectrogram
     before, after = (fresh_style_error(x, style, 9, 256, 5) for x in (content, found))
     assert after < 0.25 * before
 

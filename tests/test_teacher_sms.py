@@ -365,7 +365,7 @@ def test_a_residual_is_kept_stylised_or_dropped(rng: np.random.Generator) -> Non
         residual: TEACHER.make(job_of(content, style), small(iterations=2, residual=residual)).audio
         for residual in ("kept", "stylised", "dropped")
     }
-    parts = [split(audio, small().analysis) for audio in (content, style)]
+    parts = [split(audio, small()) for audio in (content, style)]
     assert np.allclose(sounds["kept"] - sounds["dropped"], parts[0].residual, atol=1e-6)
     added = sounds["stylised"] - sounds["dropped"]
     bands = erb_bands(RATE, 2048, 24, 200.0, 12_000.0)
@@ -462,7 +462,7 @@ def test_the_sines_go_through_the_published_network() -> None:
     assert made.history[-1].errors["style"] < 0.1 * made.history[0].errors["style"]
     assert made.audio.shape == content.shape
     dropped = TEACHER.make(job_of(content, style), replace(settings, residual="dropped"))
-    residual = split(content, settings.analysis).residual
+    residual = split(content, settings).residual
     assert np.allclose(made.audio - dropped.audio, residual, atol=1e-5)
 
 

@@ -13,13 +13,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
-import scipy.signal
 import torch
 
-from ...engine.excitation import Excitations, pre_emphasis
-from ...engine.spec import rate_factor
 from ..losses import Tonality
-from .band_view import RMS, BandView, Seen, rms_of
+from ..sounds import rms_of
+from .band_view import RMS, BandView, Seen
+from .sources import sources_of
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -29,7 +28,6 @@ SOURCE_BOUND_DB = 24.0
 LOWEST_HZ = 1000.0
 LARGEST_CHANGE = 6.0  # nepers
 ROUNDS = 8
-_QUANTUM, _QUANTA = 128, 32
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,8 @@ def mixed(view: BandView, audio: Float32, seen: Seen, change: Float32, goal: Goa
     """
     frames = limits.smooth_ms / 1000.0 * view.analysis.sample_rate / view.analysis.hop
     change = scipy.ndimage.gaussian_filter1d(change, frames, axis=0, mode="nearest") if frames > 0.0 else change
-    sources = [view.look(source) for source in sources_of(audio * (RMS / seen.rms), view.analysis.sample_rate)]
+    made = sources_of(audio * np.float32(RMS / seen.rms), view.analysis.sample_rate, SOURCES)
+    sources = [view.look(source) for source in made]
     above = np.clip(np.log2(view.bands.centres_hz / LOWEST_HZ), 0.0, 1.0)
     shares = np.stack(((1.0 - goal.steady) ** 2, goal.steady)) * above
     gains = _power_gains(
@@ -119,18 +118,3 @@ def _power_gains(
         reached *= wanted.sum() / max(reached.sum(), least)
         static += 0.5 * np.log((wanted + floor) / (reached + floor))
     return gains
-
-
-def sources_of(audio: Float32, sample_rate: int) -> Float32:
-    """The engine's excitations SOURCES of audio [samples], float32 [sources, samples], without their pre-emphasis.
-
-    sample_rate: 44.1 to 96 kHz.
-    """
-    engine = Excitations(SOURCES, sample_rate, _QUANTUM, 1, _QUANTA)
-    size = _QUANTUM * _QUANTA
-    padded = np.pad(audio, (0, -len(audio) % size)).astype(np.float32)
-    blocks = [engine.process(block[None])[0].copy() for block in padded.reshape(-1, size)]
-    emphasised = np.concatenate(blocks, axis=1)[:, : len(audio)]
-    feedback = np.zeros(rate_factor(sample_rate) + 1)
-    feedback[0], feedback[-1] = 1.0, -pre_emphasis(sample_rate)
-    return np.asarray(scipy.signal.lfilter([1.0], feedback, emphasised, axis=1), dtype=np.float32)

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...engine.bands import erb_bands
+from ..sounds import rms_of
 from .spectra import Analysis, istft, stft
 
 Float32 = npt.NDArray[np.float32]
@@ -85,8 +86,3 @@ class BandView:
             total += spectrum * np.maximum(full, 0.0)
         audio = istft(total, self.analysis, length)
         return np.asarray(audio * (rms / max(rms_of(audio), 1e-9)), dtype=np.float32)
-
-
-def rms_of(audio: Float32) -> float:
-    """Root mean square of audio [samples]."""
-    return float(np.sqrt(np.mean(np.square(audio, dtype=np.float64)))) if len(audio) else 0.0

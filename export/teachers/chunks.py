@@ -18,6 +18,7 @@ import scipy.ndimage
 import scipy.signal
 
 from ... import DuendeError
+from ..sounds import rms_of
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -84,8 +85,9 @@ def join(pieces: Sequence[Float32], spans: Sequence[Span], content: Float32, sam
 
 def _balance(pieces: Sequence[Float32], spans: Sequence[Span], content: Float32) -> Float32:
     """A gain for every sample of the whole, with which each chunk is as loud, for its content, as all are."""
-    levels = [(_rms(piece), _rms(content[span.start : span.stop])) for piece, span in zip(pieces, spans, strict=True)]
-    found = [(made, own, span) for (made, own), span in zip(levels, spans, strict=True) if min(made, own) > _SILENT]
+    owned = [rms_of(content[span.start : span.stop]) for span in spans]
+    levels = zip(map(rms_of, pieces), owned, spans, strict=True)
+    found = [(made, own, span) for made, own, span in levels if min(made, own) > _SILENT]
     if not found:
         return np.ones(len(content), dtype=np.float32)
     common = sum(made * made for made, _, _ in found) / sum(own * own for _, own, _ in found)
@@ -116,7 +118,7 @@ def _levelled(pieces: Sequence[Float32], spans: Sequence[Span], cuts: Sequence[i
         left, right = spans[index], spans[index + 1]
         low, high = max(right.start, cut - half), min(left.stop, cut + half)
         levels = [
-            _rms(piece[low - span.start : high - span.start])
+            rms_of(piece[low - span.start : high - span.start])
             for piece, span in ((pieces[index], left), (pieces[index + 1], right))
         ]
         step = 0.0
@@ -166,7 +168,3 @@ def _gains(length: int, correlation: float) -> tuple[Float32, Float32]:
 def _correlation(left: Float32, right: Float32) -> float:
     a, b = left.astype(np.float64), right.astype(np.float64)
     return float(a @ b / np.sqrt(max(float((a @ a) * (b @ b)), 1e-20)))
-
-
-def _rms(audio: Float32) -> float:
-    return float(np.sqrt(np.mean(np.square(audio, dtype=np.float64)))) if len(audio) else 0.0

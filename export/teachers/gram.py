@@ -13,6 +13,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from ... import DuendeError
+from ..sounds import rms_of
 from .cnn import FILTERS, TAPS, Network, Spread, shortest_frames
 from .inversion import from_slopes, griffin_lim, load_librosa, with_phase_of
 from .kernel import KernelObjective, span
@@ -192,33 +193,28 @@ class GramTeacher:
         if settings.inversion == "griffin-lim" and not settings.scales:
             load_librosa()
         longest = None if not settings.frames else max(1, (settings.frames - 1) * settings.hop)
-        content = job.content[:longest]
-        styles = [style.audio[:longest] for style in job.styles]
-        weights = [style.weight for style in job.styles]
         saved = Saved(self.name, job, settings)
-        if settings.scales:
-            made = mixed(content, styles, weights, settings, job, saved)
-        else:
-            analysis = settings.analysis
-            spectrum = stft(content, analysis)
-            wanted = [log_magnitudes(stft(style, analysis), analysis) for style in styles]
-            found = self.solve(log_magnitudes(spectrum, analysis), wanted, weights, settings, job, saved)
-            audio = sound_of(found.spectrogram, spectrum, len(content), settings, job.seed)
-            details = {"evaluations": found.evaluations, "solve_seconds": round(found.seconds, 2)}
-            made = Made(audio, found.history, [], details)
+        styles = tuple(replace(style, audio=style.audio[:longest]) for style in job.styles)
+        used = replace(job, content=job.content[:longest], styles=styles)
+        made = (mixed if settings.scales else self._searched)(used, settings, saved)
         saved.remove()
         return replace(made, audio=np.pad(made.audio, (0, len(job.content) - len(made.audio))))
 
+    def _searched(self, job: Job, settings: GramSettings, saved: Saved) -> Made:
+        """The sound of magnitudes."""
+        analysis = settings.analysis
+        spectrum = stft(job.content, analysis)
+        wanted = [log_magnitudes(stft(style.audio, analysis), analysis) for style in job.styles]
+        found = self.solve(log_magnitudes(spectrum, analysis), wanted, settings, job, saved)
+        audio = sound_of(found.spectrogram, spectrum, len(job.content), settings, job.seed)
+        details = {"evaluations": found.evaluations, "solve_seconds": round(found.seconds, 2)}
+        return Made(audio, found.history, [], details)
+
     def solve(
-        self,
-        content: Float32,
-        styles: list[Float32],
-        weights: list[float],
-        settings: GramSettings,
-        job: Job,
-        saved: Saved | None = None,
+        self, content: Float32, styles: list[Float32], settings: GramSettings, job: Job, saved: Saved | None = None
     ) -> Solution:
-        """The spectrogram [frames, bins] found for those of content and styles."""
+        """The spectrogram [frames, bins] found for those of content and styles, at the weights of the job's styles."""
+        weights = [style.weight for style in job.styles]
         bins, basis = content.shape[1], None
         alpha = settings.alpha * (PUBLISHED_FRAMES / len(content) if settings.even else 1.0)
         if self._closed and settings.optimiser == "lbfgs" and len(content) + sum(map(len, styles)) < bins:
@@ -262,25 +258,17 @@ class GramTeacher:
         return found if basis is None else replace(found, spectrogram=found.spectrogram @ basis.T)
 
 
-def mixed(
-    content: Float32,
-    styles: list[Float32],
-    weights: list[float],
-    settings: GramSettings,
-    job: Job,
-    saved: Saved | None = None,
-) -> Made:
-    """Content [samples] as a mix of signals made from it, in the style; at the content's level."""
+def mixed(job: Job, settings: GramSettings, saved: Saved | None = None) -> Made:
+    """The content as a mix of signals made from it, in the style; at the content's level."""
     import torch
 
     from .descent import Descent, descend
     from .mix import LEAST, MOST, Mix
     from .scales import Balance, MixErrors
 
-    levels = [float(np.sqrt(np.mean(np.square(audio, dtype=np.float64)))) for audio in (content, *styles)]
-    content, *styles = (
-        audio * np.float32(RMS / level) for audio, level in zip((content, *styles), levels, strict=True)
-    )
+    sounds = [job.content, *(style.audio for style in job.styles)]
+    content, *styles = (audio * np.float32(RMS / rms_of(audio)) for audio in sounds)
+    weights = [style.weight for style in job.styles]
     mix = Mix(content, settings.analysis, settings.bands, device=job.device)
     balance = Balance(settings.envelope, settings.guards, settings.smoothness)
     errors = MixErrors(
@@ -299,9 +287,8 @@ def mixed(
     )
     with torch.no_grad():
         audio = np.asarray(mix.audio(gains).cpu().numpy(), dtype=np.float32)
-    level = float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
     details = {"evaluations": len(history), "solve_seconds": round(history[-1].seconds, 2)}
-    return Made(audio * np.float32(levels[0] / max(level, 1e-9)), history, [], details)
+    return Made(audio * np.float32(rms_of(job.content) / max(rms_of(audio), 1e-9)), history, [], details)
 
 
 def _start(content: Float32, settings: GramSettings, job: Job) -> Float32:

@@ -9,7 +9,7 @@ of the result from those of the style by the hinge loss, as the first paper wish
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +47,8 @@ class HybridSettings:
     samples. longest_side: pixels of the picture of `windows`, 0 for all. window: its columns, cross-faded by half.
     filters: of the painter's strided layers. width: channels of the refiner of `gains`. iterations: steps of Adam at
     learning_rate. content_weight, style_weight, smoothness: of the errors (`vgg19`); critic: weight of the adversarial
-    one, 0 without. rounds: of Griffin-Lim, in `windows`.
+    one, 0 without; guards: of what the player loses (`guards.Guards`), for `gains`. rounds: of Griffin-Lim, in
+    `windows`.
     """
 
     way: str = "windows"
@@ -63,6 +64,7 @@ class HybridSettings:
     content_weight: float = 1.0
     style_weight: float = 10e8
     smoothness: float = 0.0
+    guards: float = 0.0
     critic: float = 0.0
     rounds: int = 60
 
@@ -100,6 +102,7 @@ class HybridSettings:
             content_weight=self.content_weight,
             style_weight=self.style_weight,
             smoothness=self.smoothness,
+            guards=self.guards,
             learning_rate=self.learning_rate,
             iterations=self.iterations,
             rounds=self.rounds,
@@ -178,31 +181,25 @@ class Critic(nn.Module):
         return torch.as_tensor(self.layers(picture - picture.mean(dim=1, keepdim=True))).flatten()
 
 
+REPAIRED = HybridSettings(
+    way="gains",
+    sample_rate=48000,
+    learning_rate=3e-3,
+    content_weight=0.2,
+    style_weight=1.0,
+    smoothness=0.2,
+    iterations=80,
+)
+
+
 class HybridTeacher:
     """The system in its forms."""
 
     name = "hybrid"
     forms: Mapping[str, HybridSettings] = {
         "faithful": HybridSettings(),
-        "repaired": HybridSettings(
-            way="gains",
-            sample_rate=48000,
-            learning_rate=3e-3,
-            content_weight=0.2,
-            style_weight=1.0,
-            smoothness=0.2,
-            iterations=80,
-        ),
-        "critic": HybridSettings(
-            way="gains",
-            sample_rate=48000,
-            learning_rate=3e-3,
-            content_weight=0.2,
-            style_weight=1.0,
-            smoothness=0.2,
-            iterations=160,
-            critic=0.05,
-        ),
+        "repaired": REPAIRED,
+        "critic": replace(REPAIRED, iterations=160, critic=0.05),
     }
     about: Mapping[str, str] = {
         "faithful": "the proposal of Garcia and Bernal taken literally (they did not build it): VGG19's Grams teach an "

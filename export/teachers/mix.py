@@ -11,17 +11,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ...engine.excitation import Excitations, emphasis_response
+from .sources import sources_of
 from .spectra import Analysis, log_bands, stft
 
 Float32 = npt.NDArray[np.float32]
 
-NAMES = ("dry@1", "noise@1", "soft@1", "hard@1")
+DRY = "dry@1"
+NAMES = (DRY, "noise@1", "soft@1", "hard@1")
 DRY_START, OTHER_START = 0.0, -3.0
 LEAST, MOST = -6.0, 3.5
 """Nepers of a gain: from 52 dB down to 30 dB up."""
 EQ_BOUND = 2.76
-_QUANTUM, _QUANTA = 128, 64
 
 
 class Mix:
@@ -40,12 +40,9 @@ class Mix:
     ) -> None:
         self._analysis, self._length, self.names = analysis, len(content), names
         self._window = torch.from_numpy(analysis.window()).to(device)
-        spectra = [stft(signal, analysis) for signal in _signals(content, analysis.sample_rate, names)]
-        hertz = np.arange(analysis.bins) * analysis.sample_rate / analysis.n_fft
-        emphasis = emphasis_response(hertz, analysis.sample_rate).astype(np.complex64)
-        for name, spectrum in zip(names, spectra, strict=True):
-            if name != "dry@1":
-                spectrum /= emphasis
+        others = tuple(name for name in names if name != DRY)
+        made = dict(zip((DRY, *others), (content, *sources_of(content, analysis.sample_rate, others)), strict=True))
+        spectra = [stft(made[name], analysis) for name in names]
         self._spectra = torch.from_numpy(np.stack(spectra).transpose(0, 2, 1).copy()).to(device)
         pooling, interpolation = log_bands(analysis, per_octave)
         self._pooling, self._interpolation = (torch.from_numpy(x).to(device) for x in (pooling, interpolation))
@@ -57,7 +54,7 @@ class Mix:
         towards: mean power of a style's bands (`long_term`): then the content's bands are brought to that, within
             24 dB.
         """
-        levels = [DRY_START if name == "dry@1" else OTHER_START for name in self.names]
+        levels = [DRY_START if name == DRY else OTHER_START for name in self.names]
         gains = torch.tensor(levels, device=self._spectra.device)[:, None, None].repeat(1, *self.shape[1:])
         if towards is not None:
             own = self.band_power(gains).mean(dim=1)
@@ -83,20 +80,3 @@ class Mix:
         """What the bands of the mix hold, [bands, frames]: |X|^2 of its STFT, summed; differentiable."""
         parts = torch.view_as_real(self.spectrum(gains))
         return self._pooling.T @ parts.square().sum(dim=-1)
-
-
-def _signals(content: Float32, sample_rate: int, names: tuple[str, ...]) -> list[Float32]:
-    """The signals [samples], those but the content itself pre-emphasised."""
-    made = {"dry@1": content}
-    others = tuple(name for name in names if name != "dry@1")
-    if others:
-        excitations = Excitations(others, sample_rate, _QUANTUM, 1, _QUANTA)
-        step = _QUANTUM * _QUANTA
-        # Levels that were 0 before the first sample would make a click of it.
-        run_in = content[min(step, len(content) - 1) : 0 : -1]
-        whole = np.concatenate((run_in, content))
-        padded = np.pad(whole, (0, -len(whole) % step)).reshape(-1, 1, step)
-        blocks = [excitations.process(np.ascontiguousarray(block, dtype=np.float32))[0].copy() for block in padded]
-        kept = slice(len(run_in), len(whole))
-        made |= dict(zip(others, np.concatenate(blocks, axis=1)[:, kept], strict=True))
-    return [made[name] for name in names]

@@ -15,16 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..statistics import (
-    Analysis,
-    BandEnvelopes,
-    LogSpectrogram,
-    envelope_distance,
-    gram_distance,
-    normalise_level,
-    random_filters,
-    zone_grams,
-)
+from ..statistics import Analysis, StyleView, normalise_level, random_filters, style_distances
 from .guards import Guards, level_row
 from .mix import Mix
 
@@ -64,20 +55,18 @@ class MixErrors:
     ) -> None:
         self._mix, self._balance = mix, balance
         top = min(16000.0, 0.45 * sample_rate)
-        self._spectrograms = [
-            LogSpectrogram(Analysis(sample_rate, size, size // 4, high_hz=top)).to(device) for size in sizes
-        ]
-        self._filters = [random_filters(1000 * seed + bank).to(device) for bank in range(BANKS)]
-        self._envelopes = BandEnvelopes(sample_rate).to(device)
+        filters = [random_filters(1000 * seed + bank) for bank in range(BANKS)]
+        scales = [Analysis(sample_rate, size, size // 4, high_hz=top) for size in sizes]
+        self._view = StyleView(scales, [filters] * len(scales)).to(device)
         self._guards = Guards(content, styles, weights, sample_rate, device)
         with torch.no_grad():
             shares = np.asarray(weights, dtype=np.float64) / np.sum(weights)
-            clips = [self._statistics(level_row(style, device)) for style in styles]
-            self._grams = [
-                torch.stack([clip[0][i] * float(w) for clip, w in zip(clips, shares, strict=True)]).sum(dim=0)
-                for i in range(len(clips[0][0]))
+            seen = [
+                [float(share) * part for part in self._view(level_row(style, device))]
+                for style, share in zip(styles, shares, strict=True)
             ]
-            self._wanted = torch.stack([clip[1] * float(w) for clip, w in zip(clips, shares, strict=True)]).sum(dim=0)
+            grams, envelopes = (torch.stack(part).sum(dim=0) for part in zip(*seen, strict=True))
+            self._wanted = grams, envelopes
             self.start = mix.start(
                 torch.stack(
                     [
@@ -86,25 +75,17 @@ class MixErrors:
                     ]
                 ).sum(dim=0)
             )
-            self._own = self._distances(*self._statistics(normalise_level(mix.audio(self.start)[None])))
+            self._own = style_distances(self._view(normalise_level(mix.audio(self.start)[None])), self._wanted)
 
     def __call__(self, gains: Tensor) -> Mapping[str, Tensor]:
         heard = normalise_level(self._mix.audio(gains)[None])
-        gram, envelope = self._distances(*self._statistics(heard))
+        gram, envelope = style_distances(self._view(heard), self._wanted)
         over_time = (gains[..., 1:] - gains[..., :-1]).square().mean()
         over_bands = (gains[:, 1:] - gains[:, :-1]).square().mean()
         return {
             # The root: halving counts alike however near the style is.
-            "gram": torch.sqrt(gram / self._own[0] + 1e-4),
-            "envelope": self._balance.envelope * envelope / self._own[1],
+            "gram": torch.sqrt(gram / self._own[0] + 1e-4).mean(),
+            "envelope": self._balance.envelope * (envelope / self._own[1]).mean(),
             "guards": self._balance.guards * self._guards(heard),
             "smoothness": self._balance.smoothness * (over_bands + 4.0 * over_time),
         }
-
-    def _statistics(self, rows: Tensor) -> tuple[list[Tensor], Tensor]:
-        spectra = [transform(rows) for transform in self._spectrograms]
-        return [zone_grams(one, bank)[0] for one in spectra for bank in self._filters], self._envelopes(rows)[0]
-
-    def _distances(self, grams: Sequence[Tensor], envelopes: Tensor) -> tuple[Tensor, Tensor]:
-        each = [gram_distance(gram, wanted) for gram, wanted in zip(grams, self._grams, strict=True)]
-        return torch.stack(each).mean(), envelope_distance(envelopes, self._wanted)

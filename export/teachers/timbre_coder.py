@@ -23,6 +23,7 @@ from .fitting import device_of, fit, seeded
 from .resume import Saved
 from .teacher import Job, Made
 from .transport import moved
+from .variational import bounded, divergence, drawn
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -49,7 +50,7 @@ class TimbreCoder(nn.Module):
         """What the encoder gives, as mean and, for a VAE, the logarithm of the variance."""
         if not self._variational:
             return codes, None
-        return codes[:, : self._latent], codes[:, self._latent :].clamp(-8.0, 8.0)
+        return codes[:, : self._latent], bounded(codes[:, self._latent :])
 
 
 def transfer_by_gains(name: str, job: Job, settings: CoderSettings) -> Made:
@@ -71,13 +72,9 @@ def transfer_by_gains(name: str, job: Job, settings: CoderSettings) -> Made:
         code, spread = coder.parts(coder.encoder(seen)[0])
         if spread is None:
             return {"reconstruction": _difference(coder.decoder(code)[0], seen, lead)}
-        noise = torch.randn(code.shape, generator=generator).to(device)
-        found = coder.decoder(code + torch.exp(0.5 * spread) * noise)[0]
-        divergence = -0.5 * (1.0 + spread - code.square() - spread.exp())[:, :, lead:].sum(dim=1).mean()
-        return {
-            "reconstruction": _difference(found, seen, lead),
-            "kl": settings.kl * divergence / view.bands.count,
-        }
+        found = coder.decoder(drawn(code, spread, generator))[0]
+        cost = settings.kl * divergence(code[:, :, lead:], spread[:, :, lead:]) / view.bands.count
+        return {"reconstruction": _difference(found, seen, lead), "kl": cost}
 
     @torch.no_grad()
     def change() -> Float32:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..sounds import rms_of
 from .inversion import griffin_lim
 from .mix import LEAST, MOST, Mix
 from .spectra import Analysis, log_bands, stft
@@ -81,12 +82,12 @@ class GainPicture:
     def __init__(
         self, audio: Float32, styles: Sequence[Float32], weights: Sequence[float], analysis: Analysis, device: str
     ) -> None:
-        self._level = rms(audio)
+        self._level = max(rms_of(audio), 1e-9)
         content = audio * np.float32(RMS / self._level)
         self._mix = Mix(content, analysis, BANDS_PER_OCTAVE, device=device)
         self._scale = (2.0 / float(analysis.window().sum())) ** 2
         self.seen = band_picture(audio, analysis, device)
-        shares = [weight / rms(style) ** 2 for style, weight in zip(styles, weights, strict=True)]
+        shares = [weight / max(rms_of(style), 1e-9) ** 2 for style, weight in zip(styles, weights, strict=True)]
         towards = [self._mix.long_term(style) * share for style, share in zip(styles, shares, strict=True)]
         self.start = self._mix.start(torch.stack(towards).sum(dim=0))
 
@@ -100,19 +101,14 @@ class GainPicture:
     def sound(self, x: Tensor) -> Float32:
         with torch.no_grad():
             audio = np.asarray(self.audio(x).cpu().numpy(), dtype=np.float32)
-        return np.asarray(audio * np.float32(self._level / max(rms(audio), 1e-9)), dtype=np.float32)
+        return np.asarray(audio * np.float32(self._level / max(rms_of(audio), 1e-9)), dtype=np.float32)
 
 
 def band_picture(audio: Float32, analysis: Analysis, device: str) -> Tensor:
     """How a `GainPicture` shows a sound [samples] that is not searched: [1, bands, frames]."""
-    scale = (2.0 / float(analysis.window().sum()) * RMS / rms(audio)) ** 2
+    scale = (2.0 / float(analysis.window().sum()) * RMS / max(rms_of(audio), 1e-9)) ** 2
     power = (np.abs(stft(audio, analysis)) ** 2 * np.float32(scale)) @ log_bands(analysis, BANDS_PER_OCTAVE)[0]
     return _levels(torch.from_numpy(np.ascontiguousarray(power.T)).to(device))
-
-
-def rms(audio: Float32) -> float:
-    """Root mean square, at least 1e-9."""
-    return max(float(np.sqrt(np.mean(np.square(audio, dtype=np.float64)))), 1e-9)
 
 
 def _levels(power: Tensor) -> Tensor:

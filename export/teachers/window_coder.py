@@ -20,6 +20,7 @@ from .inversion import griffin_lim, load_librosa, with_phase_of
 from .resume import Saved
 from .spectra import Analysis, istft, log_magnitudes, magnitudes, stft
 from .teacher import Job, Made
+from .variational import bounded, divergence, drawn
 from .windows import cut, join
 
 Float32 = npt.NDArray[np.float32]
@@ -56,8 +57,7 @@ class WindowCoder(nn.Module):
         hidden = self.encoder(functional.pad(windows, missing)[:, None])
         if self.dense:
             hidden = hidden.flatten(1)
-        # Beyond e^+-8 a variance is all noise or none.
-        spread = None if self.to_spread is None else self.to_spread(hidden).clamp(-8.0, 8.0)
+        spread = None if self.to_spread is None else bounded(self.to_spread(hidden))
         return self.to_mean(hidden), spread
 
     def decode(self, code: Tensor) -> Tensor:
@@ -94,13 +94,9 @@ def transfer_by_windows(name: str, job: Job, settings: CoderSettings) -> Made:
         code, spread = coder.encode(wanted)
         if spread is None:
             return {"reconstruction": functional.mse_loss(coder.decode(code), wanted)}
-        noise = torch.randn(code.shape, generator=generator).to(device)
-        found = coder.decode(code + torch.exp(0.5 * spread) * noise)
-        divergence = -0.5 * (1.0 + spread - code.square() - spread.exp()).sum(dim=1).mean()
-        return {
-            "reconstruction": functional.mse_loss(found, wanted),
-            "kl": settings.kl * divergence / wanted[0].numel(),
-        }
+        found = coder.decode(drawn(code, spread, generator))
+        cost = settings.kl * divergence(code, spread) / wanted[0].numel()
+        return {"reconstruction": functional.mse_loss(found, wanted), "kl": cost}
 
     seen = log_magnitudes(spectrum, analysis)
 

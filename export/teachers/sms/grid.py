@@ -16,16 +16,7 @@ from torch import Tensor
 
 from ....engine.bands import erb_bands
 from ...losses import BandLevels, PitchGuard, Tonality, correlation, flux, log_level, onset_loss
-from ...statistics import (
-    Analysis,
-    BandEnvelopes,
-    LogSpectrogram,
-    envelope_distance,
-    gram_distance,
-    normalise_level,
-    random_filters,
-    zone_grams,
-)
+from ...statistics import Analysis, StyleView, normalise_level, random_filters, style_distances
 from ..objective import Evaluation
 
 Float32 = npt.NDArray[np.float32]
@@ -133,24 +124,20 @@ class GridObjective:
         self._spectra = self._transformed(rows)
         self._draw = torch.from_numpy(interpolation(sample_rate, N_FFT, bands)).to(self._device)
         high_hz = min(16_000.0, 0.45 * sample_rate)
-        self._scales = [
-            LogSpectrogram(Analysis(sample_rate=sample_rate, n_fft=n_fft, hop=hop, high_hz=high_hz)).to(self._device)
-            for n_fft, hop in SCALES
-        ]
-        self._banks = [
-            [random_filters(1000 * seed + 10 * scale + bank).to(self._device) for bank in range(BANKS)]
-            for scale in range(len(SCALES))
-        ]
-        self._envelopes = BandEnvelopes(sample_rate).to(self._device)
+        self._view = StyleView(
+            [Analysis(sample_rate=sample_rate, n_fft=n_fft, hop=hop, high_hz=high_hz) for n_fft, hop in SCALES],
+            [
+                [random_filters(1000 * seed + 10 * scale + bank) for bank in range(BANKS)]
+                for scale in range(len(SCALES))
+            ],
+        ).to(self._device)
         self._pitch = PitchGuard(sample_rate).to(self._device)
         self._tonality = Tonality(sample_rate).to(self._device)
         layout = erb_bands(sample_rate, N_FFT, bands, 60.0, min(18_000.0, 0.45 * sample_rate))
         self._bands = BandLevels(layout.pooling).to(self._device)
         with torch.no_grad():
             clips = [torch.from_numpy(np.stack(style)).to(self._device) for style in styles]
-            whole = [normalise_level(clip.sum(dim=0, keepdim=True)) for clip in clips]
-            self._wanted_grams = [self._grams(clip) for clip in whole]
-            self._wanted_envelopes = [self._envelopes(clip) for clip in whole]
+            self._wanted = [self._view(normalise_level(clip.sum(dim=0, keepdim=True))) for clip in clips]
             self._wanted_parts = [self._part_levels(*(part[None] for part in clip)) for clip in clips]
             played = normalise_level(rows[:2].sum(dim=0, keepdim=True))
             self._notes, self._weight = self._pitch.notes(played), self._pitch.weight(played)
@@ -182,14 +169,13 @@ class GridObjective:
         w, gains = self._weights, self._gains(grid)
         parts = self.sounds(gains)
         heard = normalise_level(parts.sum(dim=0, keepdim=True))
-        grams, envelopes = self._grams(heard), self._envelopes(heard)
+        seen = self._view(heard)
         levels = self._part_levels(parts[:1], parts[1:].sum(dim=0, keepdim=True))
         gram = torch.zeros((), device=grid.device)
         envelope, apart = gram, gram
         for index, share in enumerate(self._shares):
-            distances = [gram_distance(a, b) for a, b in zip(grams, self._wanted_grams[index], strict=True)]
-            gram = gram + share * torch.stack(distances).mean()
-            envelope = envelope + share * envelope_distance(envelopes, self._wanted_envelopes[index]).mean()
+            distances = style_distances(seen, self._wanted[index])
+            gram, envelope = gram + share * distances[0].mean(), envelope + share * distances[1].mean()
             apart = apart + share * (levels - self._wanted_parts[index]).square().mean()
         pitch = self._pitch(self._notes, self._weight, heard).mean()
         bands = self._bands(heard)
@@ -213,14 +199,6 @@ class GridObjective:
     def _transformed(self, rows: Tensor) -> Tensor:
         """[parts, bins, frames]"""
         return torch.stft(rows, N_FFT, HOP, window=self._window, return_complex=True, pad_mode="constant")
-
-    def _grams(self, audio: Tensor) -> list[Tensor]:
-        return [
-            zone_grams(spectrogram, bank)
-            for scale, banks in zip(self._scales, self._banks, strict=True)
-            for spectrogram in (scale(audio),)
-            for bank in banks
-        ]
 
     def _part_levels(self, sines: Tensor, rest: Tensor) -> Tensor:
         """Long-term band levels of both [2, bands] in nepers, relative to the whole, nothing 60 dB under it."""

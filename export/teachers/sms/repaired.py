@@ -13,6 +13,7 @@ import scipy.ndimage
 import torch
 
 from ....engine.bands import erb_bands, hz_to_erb
+from ...sounds import rms_of
 from ..resume import Saved
 from ..solve import Solution, minimise
 from ..spectra import Analysis, istft, stft
@@ -64,7 +65,7 @@ def stylise(content: Parts, styles: Sequence[Parts], job: Job, settings: Any, sa
     )
     with torch.no_grad():
         nepers = gains(torch.from_numpy(found.spectrogram)).numpy()
-    return sound_of(content, noise, nepers, settings.analysis), found
+    return sound_of(content, noise, nepers, settings), found
 
 
 def _with_formants(
@@ -129,9 +130,7 @@ def sound_of(content: Parts, noise: Float32, nepers: Float32, analysis: SineAnal
     centred = Analysis(rate, N_FFT, HOP)
     for part, gains in ((content.residual, nepers[1]), (noise, nepers[2])):
         out = out + istft(stft(part, centred) * np.exp(gains @ draw), centred, length)
-    level = float(np.sqrt(np.mean(np.square(content.sound, dtype=np.float64))))
-    heard = float(np.sqrt(np.mean(np.square(out, dtype=np.float64))))
-    return np.asarray(out * (level / max(heard, 1e-9)), dtype=np.float32)
+    return np.asarray(out * (rms_of(content.sound) / max(rms_of(out), 1e-9)), dtype=np.float32)
 
 
 def louder(tracks: Tracks, nepers: Float32, analysis: SineAnalysis) -> Tracks:

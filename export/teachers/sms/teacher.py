@@ -28,8 +28,8 @@ Residual = Literal["kept", "stylised", "dropped"]
 
 
 @dataclass(frozen=True)
-class SmsSettings:
-    """How to transfer. The analysis is the published one: see `SineAnalysis`, which checks it.
+class SmsSettings(SineAnalysis):
+    """How to transfer, beside how to analyse.
 
     method: tensor, the tracks' dB, Hz and phases as channels of random filters; sines, the network of Ulyanov and
         Lebedev on the sound of the sines; grid, ours.
@@ -43,18 +43,10 @@ class SmsSettings:
     learning_rate: of adam; for the grid in nepers.
     """
 
+    sample_rate: int = 22050
+    corrected: bool = False
     method: Method = "tensor"
     residual: Residual = "dropped"
-    sample_rate: int = 22050
-    window: int = 2001
-    n_fft: int = 2048
-    hop: int = 128
-    threshold_db: float = -90.0
-    sines: int = 150
-    shortest_s: float = 0.01
-    offset_hz: float = 20.0
-    slope: float = 0.02
-    corrected: bool = False
     filters: int = 4096
     taps: int = 11
     height: int = 0
@@ -70,6 +62,7 @@ class SmsSettings:
     speech: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choices(
             ("method", self.method, ("tensor", "sines", "grid")),
             ("residual", self.residual, ("kept", "stylised", "dropped")),
@@ -88,7 +81,6 @@ class SmsSettings:
             ("rounds", self.rounds, 1, 100_000),
             ("bands", self.bands, 16, 96),
         )
-        _ = self.analysis  # checks the rest
         if self.method != "grid" and (self.speech or self.formants != "free"):
             raise DuendeError(f"method {self.method} does not know formants: take sms:repaired for speech")
         if self.pool > 1 and self.height == 0:
@@ -98,21 +90,6 @@ class SmsSettings:
     def kept_formants(self) -> str:
         """free, content or style."""
         return "content" if self.speech and self.formants == "free" else self.formants
-
-    @property
-    def analysis(self) -> SineAnalysis:
-        return SineAnalysis(
-            self.sample_rate,
-            self.window,
-            self.n_fft,
-            self.hop,
-            self.threshold_db,
-            self.sines,
-            self.shortest_s,
-            self.offset_hz,
-            self.slope,
-            self.corrected,
-        )
 
 
 FAITHFUL = SmsSettings()
@@ -185,8 +162,8 @@ class SmsTeacher:
         """Analyse, search, and sound."""
         if settings.method == "sines":
             load_librosa()
-        content = split(job.content, settings.analysis)
-        styles = [split(style.audio, settings.analysis) for style in job.styles]
+        content = split(job.content, settings)
+        styles = [split(style.audio, settings) for style in job.styles]
         saved = Saved(self.name, job, settings)
         details = {
             "partials per frame, content": round(float(content.tracks.active.sum(axis=1).mean()), 1),
@@ -212,8 +189,8 @@ class SmsTeacher:
 
 def _tensor_sound(tensor: Float32, content: Parts, settings: SmsSettings) -> Float32:
     """The found sines at the content's level: their own has no bound, for a slot that is empty holds 0 dB."""
-    tracks: Tracks = tracks_of(tensor, settings.analysis)
-    audio = synthesise(tracks, settings.analysis, len(content.sines))
+    tracks: Tracks = tracks_of(tensor, settings)
+    audio = synthesise(tracks, settings, len(content.sines))
     return np.asarray(audio * 10.0 ** (-_ratio_db(audio, content.sines) / 20.0), dtype=np.float32)
 
 

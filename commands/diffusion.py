@@ -261,14 +261,14 @@ def evaluate_text(
     if split not in ("test", "valid", "all"):
         raise DuendeError(f"--split {split!r}: test, valid or all")
     notes = data.notes if split == "all" else data.part(split)  # type: ignore[arg-type]
-    references = evaluation.chosen(notes, count, 1)
+    drawn = evaluation.chosen(notes, count, 1)
     table: list[evaluation.Entry] = []
     for one in backends or ["default"]:
         name, _, weights = one.partition("=")
         table += evaluation.entries(opened(name, weights or None), steps or [], guidance or [])
     with progress() as bar, tempfile.TemporaryDirectory() if keep is None else nullcontext(str(keep)) as folder:
         found = evaluation.evaluate_text(
-            references,
+            [note.as_file(Path(folder) / "references") for note in drawn],
             table,
             Path(folder),
             Listener(),

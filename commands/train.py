@@ -14,25 +14,47 @@ dataset_app = typer.Typer(no_args_is_help=True, help="Data sets of notes with wo
 
 SHOWN = 10
 
-DataArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with examples.json and audio/.")]
+DataArgument = Annotated[
+    Path, typer.Argument(metavar="DATASET", help="Folder with examples.json and audio/, or .tfrecord files.")
+]
 FolderOption = Annotated[Path, typer.Option("--output", "-o", help="Folder to write; --weights takes it.")]
 
 
 @dataset_app.command("make")
 def make(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write.")],
-    instruments: Annotated[int, typer.Option(help="How many instruments, 1 to 5000.")] = 66,
+    instruments: Annotated[
+        int | None, typer.Option(help="How many of our own synthesis; 66, or 44 that fill the gaps of --from.")
+    ] = None,
     notes: Annotated[int, typer.Option(help="Notes of each, 1 to 44.")] = 4,
+    font: Annotated[
+        Path | None, typer.Option("--from", metavar="FONT.sf2", help="A General MIDI sound font, as FluidR3.")
+    ] = None,
+    variants: Annotated[int, typer.Option(help="Kinds of every preset of the font: dry, and with qualities.")] = 4,
     seed: Annotated[int, typer.Option(help="The same numbers, the same files.")] = 1,
     rate: Annotated[int, typer.Option(help="Hz; NSynth's is 16000.")] = 16000,
 ) -> None:
-    """Make a small data set of our own synthesis, in NSynth's form: 4 s a note, with source, family and qualities."""
+    """Make a small data set in NSynth's form: 4 s a note, with source, family and qualities.
+
+    Of our own synthesis, or of a sound font's samples, on which the qualities are put as effects.
+    """
     from ..export.text.nsynth import make_nsynth
 
+    count = (66 if font is None else 44) if instruments is None else instruments
     with progress() as bar:
         tell = teller(bar)
-        data = make_nsynth(folder, instruments, notes, seed, rate, lambda done, all_: tell(done, all_, "playing"))
-    out.print(f"{folder}: {len(data.notes)} notes of {instruments} instruments at {rate} Hz", soft_wrap=True)
+        data = make_nsynth(
+            folder,
+            count,
+            notes,
+            seed,
+            rate,
+            lambda done, all_: tell(done, all_, "playing"),
+            font=font,
+            variants=variants,
+        )
+    made = len({note.instrument for note in data.notes})
+    out.print(f"{folder}: {len(data.notes)} notes of {made} instruments at {rate} Hz", soft_wrap=True)
 
 
 @dataset_app.command("nsynth")

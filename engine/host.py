@@ -389,13 +389,13 @@ class Host:
 
 
 def _peak(block: Float32) -> float:
-    highest, lowest = float(block.max()), float(block.min())
-    return max(highest, -lowest)
+    flat = block.reshape(-1)
+    return max(float(flat[flat.argmax()]), -float(flat[flat.argmin()]))
 
 
 def _power(block: Float32) -> float:
     flat = block.reshape(-1)
-    return float(np.dot(flat, flat)) / len(flat)
+    return float(flat.dot(flat)) / len(flat)
 
 
 def check_rate(sample_rate: float) -> float:

@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from .bands import Bands, erb_bands
 from .excitation import emphasis_response
+from .scalars import add_up, scalar
 from .smoothing import powers_of_two
 from .stft import StftSizes, windows
 
@@ -42,6 +43,7 @@ DRY_BOUND, OTHER_BOUND = 24.0 / 20.0 * math.log(10.0), 8.0
 GAIN_RANGE = (-14.0, 8.0)
 COMMON_RANGE = (-9.0, 5.0)
 FINE_BINS, GROUP = 128, 4
+FEW_ROWS = 3
 # What lies under -50 dBFS is hum and hiss rather than playing, and moves the averages little.
 REST_POWER = 1e-5
 # Guitars, played, stay below 9 dB over their own level; a click in a low sine came out 15 to 25 dB over it.
@@ -147,6 +149,10 @@ class Observer:
         self._expected_weight = 0.0 if expected is None else EXPECTED_WEIGHT
         self._step = np.zeros((excitations, count), dtype=np.float32)
         self._level_sum = self._weight = 0.0
+        self._share, self._keep, self._mean = scalar(), scalar(), scalar()
+        self._per_channel = scalar(1.0 / channels)
+        self._half, self._floor, self._swing_scale = scalar(0.5), scalar(POWER_FLOOR), scalar(1.0 / 1.5)
+        self._lowest, self._highest = scalar(-6.0), scalar(2.5)
         self._views = {frames: self._view(frames) for frames in powers_of_two(max_frames)}
         self.reset()
 
@@ -157,7 +163,7 @@ class Observer:
         if view is None:
             view = self._views[frames] = self._view(frames)
         self._pool(spectra, view)
-        self._average(view.power, level)
+        self._average(view, level)
         self._describe(view)
         return view.observation
 
@@ -191,15 +197,19 @@ class Observer:
         np.matmul(view.grouped, self._ones, out=view.groups)
         if self._channels > 1:
             np.add.reduce(view.reduced, axis=0, out=view.linked[0])
-            np.multiply(view.linked, 1.0 / self._channels, out=view.linked)
-        np.matmul(view.linked, self._pooling, out=view.power)
+            np.multiply(view.linked, self._per_channel, out=view.linked)
+        if view.rows:
+            for row, pooled in view.rows:
+                row.dot(self._pooling, pooled)
+        else:
+            np.matmul(view.linked, self._pooling, out=view.power)
 
-    def _average(self, power: Float32, level: Float32) -> None:
+    def _average(self, view: "_ObserverViews", level: Float32) -> None:
         """Advance the slow averages frame by frame, less where the input rests."""
-        channels, frames = level.shape
+        channels = len(level)
         total, weight = self._level_sum, self._weight
-        sums, slow = self._sum, self._slow[0]
-        for frame in range(frames):
+        sums, step = self._sum, self._step
+        for frame, (power, slow) in enumerate(view.by_frame):
             square = 0.0
             for channel in range(channels):
                 now = float(level[channel, frame])
@@ -210,10 +220,11 @@ class Observer:
             keep = 1.0 - share
             total = keep * total + share * square
             weight = keep * weight + share
-            np.multiply(power[0, frame], share, out=self._step)
-            np.multiply(sums, keep, out=sums)
-            np.add(sums, self._step, out=sums)
-            np.multiply(sums, 1.0 / (weight + 1e-9), out=slow[frame])
+            self._share[()], self._keep[()], self._mean[()] = share, keep, 1.0 / (weight + 1e-9)
+            np.multiply(power, self._share, out=step)
+            np.multiply(sums, self._keep, out=sums)
+            np.add(sums, step, out=sums)
+            np.multiply(sums, self._mean, out=slow)
             log_level = math.log(math.sqrt(square) + LEVEL_FLOOR)
             log_slow = 0.5 * math.log(total / (weight + 1e-9) + LEVEL_FLOOR**2)
             self._log_slow_level[0, frame] = log_slow
@@ -223,20 +234,20 @@ class Observer:
     def _describe(self, view: "_ObserverViews") -> None:
         shape, relative = view.shape, view.relative
         np.matmul(view.slow, self._smoothing, out=shape)
-        np.add(shape, POWER_FLOOR, out=shape)
+        np.add(shape, self._floor, out=shape)
         np.log(shape, out=shape)
-        np.multiply(shape, 0.5, out=shape)
+        np.multiply(shape, self._half, out=shape)
 
-        np.add(view.dry_power, POWER_FLOOR, out=relative)
+        np.add(view.dry_power, self._floor, out=relative)
         np.log(relative, out=relative)
-        np.multiply(relative, 0.5, out=relative)
+        np.multiply(relative, self._half, out=relative)
         np.subtract(relative, view.dry_shape, out=relative)
-        np.maximum(relative, -6.0, out=relative)
-        np.minimum(relative, 2.5, out=relative)
+        np.maximum(relative, self._lowest, out=relative)
+        np.minimum(relative, self._highest, out=relative)
         np.subtract(shape, view.log_slow_level, out=shape)
-        np.copyto(view.joined_shape, view.dry_shape)
+        view.joined_shape[...] = view.dry_shape
         np.matmul(view.joined, self._featuring, out=view.band_features)
-        np.multiply(view.swing, 1.0 / 1.5, out=view.swing_feature)
+        np.multiply(view.swing, self._swing_scale, out=view.swing_feature)
 
     def _view(self, frames: int) -> "_ObserverViews":
         """The memory for a number of frames, cut to size once."""
@@ -245,6 +256,7 @@ class Observer:
         by_frame = reduced.transpose(0, 2, 1, 3)
         power, shape, joined = self._power[:, :frames], self._smooth[:, :frames], self._joined[:, :frames]
         features = self._features[:, :frames]
+        linked = self._linked[:, :frames] if self._channels > 1 else reduced
         return _ObserverViews(
             parts=parts,
             fine_real=parts[..., 0 : 2 * single : 2],
@@ -253,8 +265,10 @@ class Observer:
             grouped=parts[..., 2 * single :].reshape(*parts.shape[:3], groups, 2 * GROUP),
             groups=by_frame[..., single:, None],
             reduced=reduced,
-            linked=self._linked[:, :frames] if self._channels > 1 else reduced,
+            linked=linked,
             power=power,
+            rows=_rows(linked, power),
+            by_frame=[(power[0, frame], self._slow[0, frame]) for frame in range(frames)],
             dry_power=power[:, :, 0],
             slow=self._slow[:, :frames],
             shape=shape,
@@ -283,6 +297,8 @@ class _ObserverViews:
     reduced: Float32
     linked: Float32
     power: Float32
+    rows: list[tuple[Float32, Float32]]
+    by_frame: list[tuple[Float32, Float32]]
     dry_power: Float32
     slow: Float32
     shape: Float32
@@ -295,6 +311,17 @@ class _ObserverViews:
     swing_feature: Float32
     swing: Float32
     observation: Observation
+
+
+def _hold_within(values: Float32, bounds: tuple[Float32, Float32]) -> None:
+    np.maximum(values, bounds[0], out=values)
+    np.minimum(values, bounds[1], out=values)
+
+
+def _rows(source: Float32, result: Float32) -> list[tuple[Float32, Float32]]:
+    """Rows of source [1, .., n] and result [1, .., m], where they are so few that products row by row are quicker."""
+    pairs = list(zip(source.reshape(-1, source.shape[-1]), result.reshape(-1, result.shape[-1]), strict=True))
+    return pairs if len(pairs) <= FEW_ROWS else []
 
 
 def band_widths(bands: Bands, sizes: StftSizes) -> Float64:
@@ -317,6 +344,11 @@ class GainLaw:
         self._band_energy = np.zeros((1, max_frames, bands.count), dtype=np.float32)
         self._bins = np.zeros((1, max_frames, excitations, bands.bins), dtype=np.float32)
         self._products = np.zeros((channels, max_frames, excitations, bands.bins), dtype=np.complex64)
+        self._dry_bounds, self._other_bounds, self._gain_range = (
+            (scalar(low), scalar(high))
+            for low, high in ((-DRY_BOUND, DRY_BOUND), (-OTHER_BOUND, OTHER_BOUND), GAIN_RANGE)
+        )
+        self._amount, self._common = scalar(), scalar()
         self._views = {frames: self._view(frames) for frames in powers_of_two(max_frames)}
 
     def follow(self, response: Float32) -> None:
@@ -340,39 +372,42 @@ class GainLaw:
         if view is None:
             view = self._views[frames] = self._view(frames)
         gain, energy, dry, others = view.gain, view.energy, view.dry_gain, view.other_gains
+        self._amount[()] = amount
         np.subtract(self._tilt, seen.shape, out=gain)
-        np.maximum(dry, -DRY_BOUND, out=dry)
-        np.minimum(dry, DRY_BOUND, out=dry)
-        np.maximum(others, -OTHER_BOUND, out=others)
-        np.minimum(others, OTHER_BOUND, out=others)
+        _hold_within(dry, self._dry_bounds)
+        _hold_within(others, self._other_bounds)
         np.subtract(gain, self._tilt, out=gain)
         np.add(gain, ratios, out=gain)
-        np.maximum(gain, GAIN_RANGE[0], out=gain)
-        np.minimum(gain, GAIN_RANGE[1], out=gain)
+        _hold_within(gain, self._gain_range)
         if amount < 1.0:
-            np.multiply(dry, amount, out=dry)
+            np.multiply(dry, self._amount, out=dry)
         np.exp(gain, out=gain)
         if amount < 1.0:
-            np.multiply(others, amount, out=others)
+            np.multiply(others, self._amount, out=others)
 
         np.exp(seen.shape, out=energy)
         np.multiply(energy, gain, out=energy)
         np.multiply(energy, energy, out=energy)
-        np.add.reduce(energy, axis=2, out=view.band_energy)
-        for frame in range(frames):
-            predicted = float(np.dot(view.band_energy[0, frame], self._weights))
+        add_up(view.energies, view.band_energy)
+        for frame, (own, band_energy) in enumerate(view.by_frame):
+            predicted = float(band_energy.dot(self._weights))
             swing, gamma = float(dynamics[0, frame, 0]), float(dynamics[0, frame, 1])
             common = (gamma - 1.0) * float(seen.swing[0, frame]) + swing
             common -= 0.5 * math.log(predicted + POWER_FLOOR) if predicted < math.inf else math.inf
             common = min(COMMON_RANGE[1], max(COMMON_RANGE[0], common))
-            np.multiply(gain[0, frame], math.exp(amount * common), out=gain[0, frame])
+            self._common[()] = math.exp(amount * common)
+            np.multiply(own, self._common, out=own)
         if amount > 0.0:
             self._hold(view, seen, amount)
 
         covered = self._bands.bins
-        np.matmul(gain, self._bands.interpolation, out=view.bins)
+        if view.rows:
+            for row, drawn in view.rows:
+                row.dot(self._bands.interpolation, drawn)
+        else:
+            np.matmul(gain, self._bands.interpolation, out=view.bins)
         np.multiply(spectra[..., :covered].transpose(0, 2, 1, 3), view.bins, out=view.products)
-        np.add.reduce(view.products, axis=2, out=out[:, :, :covered])
+        add_up(view.parts, out[:, :, :covered])
         if amount > 0.0:
             out[:, :, covered:] = 0.0
         if amount < 1.0:
@@ -383,23 +418,32 @@ class GainLaw:
         energy = view.energy
         np.multiply(view.gain, view.gain, out=energy)
         np.multiply(energy, seen.power, out=energy)
-        np.add.reduce(energy, axis=2, out=view.band_energy)
-        for frame in range(energy.shape[1]):
-            heard = float(np.dot(view.band_energy[0, frame], self._weights))
+        add_up(view.energies, view.band_energy)
+        for frame, (own, band_energy) in enumerate(view.by_frame):
+            heard = float(band_energy.dot(self._weights))
             most = BURST * (float(seen.level[0, frame]) + LEVEL_FLOOR**2)
             if heard > most:
-                np.multiply(view.gain[0, frame], (most / heard) ** (0.5 * amount), out=view.gain[0, frame])
+                self._common[()] = (most / heard) ** (0.5 * amount)
+                np.multiply(own, self._common, out=own)
 
     def _view(self, frames: int) -> "_LawViews":
-        gain = self._gain[:, :frames]
+        gain, bins = self._gain[:, :frames], self._bins[:, :frames]
+        energy, band_energy, products = (
+            whole[:, :frames] for whole in (self._energy, self._band_energy, self._products)
+        )
+        excitations = range(gain.shape[2])
         return _LawViews(
             gain=gain,
             dry_gain=gain[:, :, 0],
             other_gains=gain[:, :, 1:],
-            energy=self._energy[:, :frames],
-            band_energy=self._band_energy[:, :frames],
-            bins=self._bins[:, :frames],
-            products=self._products[:, :frames],
+            energy=energy,
+            energies=[energy[:, :, one] for one in excitations],
+            band_energy=band_energy,
+            by_frame=[(gain[0, frame], band_energy[0, frame]) for frame in range(frames)],
+            bins=bins,
+            rows=_rows(gain, bins),
+            products=products,
+            parts=[products[:, :, one] for one in excitations],
         )
 
     def _keep_top(self, spectra: Complex64, amount: float, out: Complex64) -> None:
@@ -416,9 +460,13 @@ class _LawViews:
     dry_gain: Float32
     other_gains: Float32
     energy: Float32
+    energies: list[Float32]
     band_energy: Float32
+    by_frame: list[tuple[Float32, Float32]]
     bins: Float32
+    rows: list[tuple[Float32, Float32]]
     products: Complex64
+    parts: list[Complex64]
 
 
 def mixer_bands(sizes: StftSizes, sample_rate: float, count: int = 48) -> Bands:

@@ -156,6 +156,9 @@ class ParameterBank:
         self._wanted = np.zeros(PARAMETER_COUNT)
         self._scratch = np.zeros(PARAMETER_COUNT)
         self._away = np.zeros(PARAMETER_COUNT, dtype=np.bool_)
+        # The targets that were last looked at; settled: until they change, a step would change nothing.
+        self._seen = np.zeros(PARAMETER_COUNT)
+        self._settled = False
         # In seconds; a fifth of the lag, so that 96 % of a change has arrived after it.
         self._time = np.full(PARAMETER_COUNT, 1e-6)
         self._smallest = np.full(PARAMETER_COUNT, 1e-6)
@@ -203,24 +206,32 @@ class ParameterBank:
         self._lead[:] = self._previous[:] = self._value
         self._slope.fill(0.0)
         self._previous_slope.fill(0.0)
-        self.moving = False
+        self.moving = self._settled = False
 
     def due(self) -> bool:
         """Audio thread: whether a value has to move in the next step."""
+        if self._settled:
+            np.not_equal(self.targets, self._seen, out=self._away)
+            if not np.logical_or.reduce(self._away):
+                return False
+            self._settled = False
         self._linear(self._wanted)
         np.subtract(self._wanted, self._value, out=self._scratch)
         np.abs(self._scratch, out=self._scratch)
         np.greater(self._scratch, self._smallest, out=self._away)
-        return bool(self._away.any())
+        return bool(np.logical_or.reduce(self._away))
 
     def step(self, frames: int) -> None:
         """Audio thread: advance all values by a block of a prepared size."""
-        self.moving = self.due()
+        moved, self.moving = self.moving, self.due()
+        if self._settled:
+            return
         self._previous[:] = self._value
         self._previous_slope[:] = self._slope
         if not self.moving:
             self._value[:] = self._lead[:] = self._wanted
             self._slope.fill(0.0)
+            self._settled = not moved and np.array_equal(self._previous, self._value)
             return
         decay, share = self._decay[frames]
         value, lead, scratch = self._value, self._lead, self._scratch
@@ -250,12 +261,13 @@ class ParameterBank:
         corners[0], corners[1] = self._previous[index], frames * self._previous_slope[index]
         corners[2], corners[3] = self._value[index], frames * self._slope[index]
         line = self._ramps[row, :frames]
-        np.dot(corners, self._shapes[frames], out=line)
+        corners.dot(self._shapes[frames], line)
         return line
 
     def _linear(self, out: Float64) -> None:
         """Targets in the unit they are used in: decibels become factors."""
-        np.copyto(out, self.targets)
+        np.copyto(self._seen, self.targets)
+        np.copyto(out, self._seen)
         for index in DECIBEL_INDICES:
             out[index] = 10.0 ** (out[index] / 20.0)
 

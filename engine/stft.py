@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
+from .fourier import RealTransform
 from .history import History
 from .spec import rate_factor
 
@@ -80,8 +81,8 @@ class Analysis:
 
     def __init__(self, sizes: StftSizes, signals: int, max_frames: int) -> None:
         self.sizes = sizes
-        # numpy's transform without a factor casts an integer 1 through a buffer that it allocates each time; with the
-        # factor 1 / n it does not, so the window carries n.
+        # The transform divides by n, so the window carries n.
+        self._transform = RealTransform(sizes.analysis)
         self._window = (sizes.analysis * windows(sizes)[0]).astype(np.float32)
         self._history = History(signals, sizes.analysis, max_frames * sizes.hop)
         self._windowed = np.zeros((signals, max_frames, sizes.analysis), dtype=np.float32)
@@ -101,7 +102,7 @@ class Analysis:
         windowed = self._windowed[:, :frames]
         spectra = self._spectra[:, :frames]
         np.multiply(overlapping, self._window, out=windowed)
-        np.fft.rfft(windowed, axis=-1, norm="forward", out=spectra)  # type: ignore[arg-type]
+        self._transform.forward(windowed, spectra)
         return spectra
 
     def reset(self) -> None:
@@ -114,6 +115,7 @@ class Synthesis:
 
     def __init__(self, sizes: StftSizes, signals: int, max_frames: int) -> None:
         self.sizes = sizes
+        self._transform = RealTransform(sizes.analysis)
         self._window = windows(sizes)[1].astype(np.float32)
         self._frames = np.zeros((signals, max_frames, sizes.analysis), dtype=np.float32)
         self._tail = np.zeros((signals, sizes.hop), dtype=np.float32)
@@ -123,7 +125,7 @@ class Synthesis:
         hop = self.sizes.hop
         count = spectra.shape[1]
         time = self._frames[:, :count]
-        np.fft.irfft(spectra, self.sizes.analysis, axis=-1, out=time)  # type: ignore[arg-type]
+        self._transform.inverse(spectra, time)
         pairs = time[:, :, -2 * hop :]
         np.multiply(pairs, self._window, out=pairs)
         frames_out = out.reshape(len(out), count, hop)

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
+from .fourier import RealTransform
 from .history import History
 from .phase import PhaseReconstruction
 from .processor import Processor, StreamSpec
@@ -233,6 +234,7 @@ class Noise:
         self._loop = np.concatenate([loop, loop[: size + max_frames * sizes.hop]])
         window = hann(size)
         self._window = (size / math.sqrt(float(np.sum(window**2))) * window).astype(np.float32)
+        self._transform = RealTransform(size)
         self._windowed = np.zeros((max_frames, size), dtype=np.float32)
         self._spectra = np.zeros((max_frames, sizes.bins), dtype=np.complex64)
         self.at = 0
@@ -244,7 +246,7 @@ class Noise:
         step = self._loop.strides[0]
         overlapping = as_strided(self._loop[self.at :], (frames, size), (hop * step, step), writeable=False)
         np.multiply(overlapping, self._window, out=windowed)
-        np.fft.rfft(windowed, axis=-1, norm="forward", out=spectra)  # type: ignore[arg-type]
+        self._transform.forward(windowed, spectra)
         self.at = (self.at + frames * hop) % NOISE_PERIOD
         return spectra
 
@@ -331,6 +333,7 @@ class TextureProcessor(StylePlayer):
         self._balance = np.full(channels, -1.0)
         self._ratios = np.zeros((1, largest, 2, sizes.bins), dtype=np.float32)
         self._spectra = np.zeros((1, largest, sizes.bins), dtype=np.complex64)
+        self._transform = RealTransform(sizes.analysis)
         self._frames = np.zeros((1, largest, sizes.analysis), dtype=np.float32)
         self._tail = np.zeros((1, sizes.hop), dtype=np.float32)
         self._aligned = History(channels, sizes.hop, largest * sizes.hop)
@@ -408,7 +411,7 @@ class TextureProcessor(StylePlayer):
         """Grains of spectra [1, frames, bins], each from its hop on, into wet [1, frames * hop]."""
         hop = self.sizes.hop
         time = self._frames[:, :frames]
-        np.fft.irfft(spectra, self.sizes.analysis, axis=-1, out=time)  # type: ignore[arg-type]
+        self._transform.inverse(spectra, time)
         pairs = time[:, :, self._middle]
         np.multiply(pairs, self._window, out=pairs)
         hops = wet.reshape(len(wet), frames, hop)

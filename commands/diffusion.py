@@ -56,23 +56,10 @@ def audio_diffusion(
     resume: Resume = False,
 ) -> None:
     """Train Audio Diffusion: mel pictures denoised as they are. Ctrl-C keeps the last step."""
-    from ..export.text.audio_diffusion import new_system, widths
-
-    def build(prompts: list[str]) -> "DiffusionSystem":
-        return new_system(
-            "audio-diffusion",
-            prompts,
-            size=size,
-            conditioning=conditioning,
-            tokeniser=tokeniser,
-            text_encoder=text_encoder,
-            seed=seed,
-            unet_config=widths(width),
-            vae_config=widths(width),
-        )
-
-    changes = {"epochs": epochs, "batch": batch, "accumulate": accumulate, "rate": rate, "most_steps": steps}
-    _train("audio-diffusion", dataset, folder, build, changes, limit, seed, resume)
+    build = _pictured("audio-diffusion", size, width, seed, conditioning, tokeniser, text_encoder)
+    _train(
+        "audio-diffusion", dataset, folder, build, _plan(epochs, batch, accumulate, rate, steps), limit, seed, resume
+    )
 
 
 @train_app.command("latent-diffusion")
@@ -98,24 +85,9 @@ def latent_diffusion(
     resume: Resume = False,
 ) -> None:
     """Train Audio Latent Diffusion: the coder of mel pictures, then the denoiser of its latents."""
-    from ..export.text.audio_diffusion import new_system, widths
-
-    def build(prompts: list[str]) -> "DiffusionSystem":
-        return new_system(
-            "latent-diffusion",
-            prompts,
-            size=size,
-            conditioning=conditioning,
-            tokeniser=tokeniser,
-            text_encoder=text_encoder,
-            vae=vae,
-            seed=seed,
-            unet_config=widths(width),
-            vae_config=widths(width),
-        )
-
-    changes = {"epochs": epochs, "batch": batch, "accumulate": accumulate, "rate": rate, "most_steps": steps}
-    _train("latent-diffusion", dataset, folder, build, {**changes, "coder_epochs": coder_epochs}, limit, seed, resume)
+    build = _pictured("latent-diffusion", size, width, seed, conditioning, tokeniser, text_encoder, vae)
+    changes = {**_plan(epochs, batch, accumulate, rate, steps), "coder_epochs": coder_epochs}
+    _train("latent-diffusion", dataset, folder, build, changes, limit, seed, resume)
 
 
 @train_app.command("tango")
@@ -136,7 +108,7 @@ def tango(
     from ..export.text.tango import Tango
 
     backend = Tango(weights)
-    changes = {"epochs": epochs, "batch": batch, "accumulate": accumulate, "rate": rate, "most_steps": steps}
+    changes = _plan(epochs, batch, accumulate, rate, steps)
     _train("tango", dataset, folder, lambda _: backend.system(), changes, limit, seed, resume)
 
 
@@ -159,7 +131,7 @@ def riffusion(
     from ..export.text.riffusion import Riffusion
 
     backend = Riffusion(weights)
-    changes = {"epochs": epochs, "batch": batch, "accumulate": accumulate, "rate": rate, "most_steps": steps}
+    changes = _plan(epochs, batch, accumulate, rate, steps)
     _train(
         "riffusion",
         dataset,
@@ -171,6 +143,40 @@ def riffusion(
         resume,
         save=backend.save_lora,
     )
+
+
+def _pictured(
+    name: str,
+    size: int,
+    width: int,
+    seed: int,
+    conditioning: str,
+    tokeniser: Path | None,
+    text_encoder: Path | None,
+    vae: Path | None = None,
+) -> "Callable[[list[str]], DiffusionSystem]":
+    """How a system that denoises mel pictures is built, once the prompts are known."""
+    from ..export.text.audio_diffusion import new_system, widths
+
+    return lambda prompts: new_system(
+        name,
+        prompts,
+        size=size,
+        conditioning=conditioning,
+        tokeniser=tokeniser,
+        text_encoder=text_encoder,
+        vae=vae,
+        seed=seed,
+        unet_config=widths(width),
+        vae_config=widths(width),
+    )
+
+
+def _plan(
+    epochs: Optional, batch: Optional, accumulate: Optional, rate: float | None, steps: Optional
+) -> dict[str, int | float | None]:
+    """What of the published plan is changed."""
+    return {"epochs": epochs, "batch": batch, "accumulate": accumulate, "rate": rate, "most_steps": steps}
 
 
 def _train(
@@ -206,6 +212,8 @@ def _train(
             save=save,
             report=lambda step, steps, loss: tell(step, steps, f"loss {loss:.4f}"),
         )
+    if done.rank:
+        return  # of several processes the first one speaks
     skipped = [f"skipped {line}" for line in [*data.skipped, *done.skipped]]
     notices(skipped[:SHOWN] + ([f"skipped {len(skipped) - SHOWN} more"] if len(skipped) > SHOWN else []))
     if not done.done:

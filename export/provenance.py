@@ -23,7 +23,8 @@ from ..presets.format import write_atomically
 Float32 = npt.NDArray[np.float32]
 
 FORMAT = 1
-SYNTHETIC = "synthetic: style transfer"
+MADE = "synthetic: "
+SYNTHETIC = f"{MADE}style transfer"
 LONGEST = 1900
 """Bytes of the comment at most: libsndfile loses everything behind 2046 of a wav's."""
 
@@ -104,7 +105,7 @@ def sound_bytes(audio: Float32, sample_rate: int, container: str, subtype: str, 
     try:
         channels = 1 if audio.ndim == 1 else audio.shape[1]
         with soundfile.SoundFile(file, "w", sample_rate, channels, subtype, format=container) as sound:
-            sound.title = f"style transfer ({origin.system})"
+            sound.title = f"{origin.what.removeprefix(MADE)} ({origin.system})"
             sound.software = origin.by
             sound.comment = comment(origin)
             if container != "AIFF":  # it has no place for a date

@@ -14,7 +14,7 @@ from .chopan_pictures import picture_of
 from .chopan_store import Bank, Stored, read_bank, resume_training, training_bytes, write_bank, write_vae
 from .chopan_text import Encoder
 from .chopan_vae import FILTERS, LATENT, LEARNING_RATE, ChopanVae
-from .nsynth import DataSet
+from .nsynth import DataSet, heard
 
 STATE = "training.safetensors"
 Tell = Callable[[int, int, str], None]
@@ -95,17 +95,11 @@ def _bank(data: DataSet, config: TrainConfig, encoder: Encoder, tell: Tell) -> t
     notes = data.part("train")[: config.limit]
     pictures, ranges, embeddings = [], [], []
     skipped: list[str] = []
-    for place, note in enumerate(notes):
-        try:
-            audio, rate = note.audio()
-        except DuendeError as error:
-            skipped.append(f"{note.name!r}: {error}")
-            continue
+    for _, audio, rate in heard(notes, skipped, tell):
         picture, least, most = picture_of(audio, rate)
         pictures.append(np.round(255.0 * picture).astype(np.uint8))
         ranges.append((least, most))
         embeddings.append(encoder.sound(audio, rate, picture))
-        tell(place + 1, len(notes), "hearing the notes")
     if not pictures:
         raise DuendeError(f"{data.folder}: none of {len(notes)} notes can be used: {skipped[0]}")
     return Bank(np.stack(pictures), np.array(ranges, np.float32), np.stack(embeddings)), skipped

@@ -8,10 +8,10 @@ import msgspec
 
 from ... import DuendeError
 from ...presets.format import write_atomically
-from ..provenance import Provenance, Source, provenance, sound_bytes
+from ..provenance import MADE, Provenance, Source, provenance, sound_bytes
 from .backend import Sound
 
-SYNTHETIC = "synthetic: text to sound"
+SYNTHETIC = f"{MADE}text to sound"
 CONTAINERS = {
     ".wav": ("WAV", "PCM_24"),
     ".flac": ("FLAC", "PCM_24"),

@@ -8,7 +8,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -210,16 +210,24 @@ def _whole(values: tfrecord.Values | None) -> int:
 
 def check_sounds(data: DataSet, report: Callable[[int, int], None] | None = None) -> DataSet:
     """The same with every sound opened: those that are missing, broken or silent are skipped and named."""
-    notes, skipped = [], list(data.skipped)
-    for place, note in enumerate(data.notes):
+    skipped = list(data.skipped)
+    tell = report or (lambda done, total: None)
+    notes = [note for note, _, _ in heard(data.notes, skipped, lambda done, total, doing: tell(done, total))]
+    return DataSet(data.folder, notes, skipped)
+
+
+def heard(
+    notes: Sequence[Note], skipped: list[str], report: Callable[[int, int, str], None]
+) -> Iterator[tuple[Note, Float32, int]]:
+    """Notes with their sounds and rates; those that cannot be heard are named in `skipped`, a line each."""
+    for place, note in enumerate(notes):
         try:
-            note.audio()
-            notes.append(note)
+            audio, rate = note.audio()
         except DuendeError as error:
             skipped.append(f"{note.name!r}: {error}")
-        if report is not None:
-            report(place + 1, len(data.notes))
-    return DataSet(data.folder, notes, skipped)
+            continue
+        yield note, audio, rate
+        report(place + 1, len(notes), "hearing the notes")
 
 
 def summary(data: DataSet) -> list[tuple[str, str]]:

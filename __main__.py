@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from . import DuendeError, __version__
+from .commands.batch import ClusterOption, StoreOption, WorkersOption, forge_list, import_library, render_library
 from .commands.bench import bench_app
 from .commands.console import err, notices, out, progress, wide
 from .commands.diffusion import evaluate_app
@@ -97,8 +98,12 @@ def _options(
 
 @app.command()
 def render(
-    source: Annotated[Path, typer.Argument(help="Sound file to process, any format that libsndfile reads.")],
-    target: Annotated[Path, typer.Argument(help="Sound file to write: wav, flac, aiff, ogg or mp3.")],
+    source: Annotated[
+        Path, typer.Argument(help="Sound file to process, any format that libsndfile reads; or a folder of them.")
+    ],
+    target: Annotated[
+        Path, typer.Argument(help="Sound file to write: wav, flac, aiff, ogg or mp3; of a folder, another folder.")
+    ],
     preset: PresetOption = DEFAULT_PRESET,
     mix: Annotated[float | None, typer.Option(help="Share of the effect, 0 to 1.")] = None,
     amount: Annotated[float | None, typer.Option(help="From the plain guitar (0) to the full style (1).")] = None,
@@ -107,13 +112,24 @@ def render(
     ] = None,
     channel: Annotated[int | None, typer.Option(help="Which channel of the file, from 1.")] = None,
     provider: ProviderOption = "cpu",
+    ending: Annotated[str, typer.Option("--format", help="Of a folder: wav, flac or aiff.")] = "wav",
+    workers: WorkersOption = None,
+    cluster: ClusterOption = None,
+    store: StoreOption = None,
 ) -> None:
-    """Process a sound file with exactly the live signal path."""
+    """Process a sound file with exactly the live signal path; or a folder with all below it, by many workers."""
     from .engine.preset import load_rig
     from .engine.render import render_file
     from .presets.library import Library
 
-    rig = load_rig(Library().find(preset), provider, _values(settings, mix=mix, amount=amount))
+    values = _values(settings, mix=mix, amount=amount)
+    if source.is_dir():
+        entry = Library().find(preset)
+        render_library(entry, source, target, values, channel, ending, provider, workers, cluster, store)
+        return
+    if (workers, cluster, store) != (None, None, None):
+        raise DuendeError(f"{source}: --workers, --cluster and --store are for a folder of sounds")
+    rig = load_rig(Library().find(preset), provider, values)
     with progress() as bar:
         task = bar.add_task("rendering", total=1.0)
         report = render_file(rig, source, target, channel, lambda share: bar.update(task, completed=share))
@@ -442,18 +458,30 @@ def import_captures(
     name: Annotated[str | None, typer.Option(help="Its name in your library; without it the file's.")] = None,
     licence: Annotated[str | None, typer.Option(help="What it may be used under, as CC-BY-4.0.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace captures of the same name.")] = False,
+    audition: Annotated[
+        Path | None, typer.Option(help="Of a folder: write what each sounds like, NAME.wav, into this one.")
+    ] = None,
+    phrase: Annotated[Path | None, typer.Option(help="What to play for that; without it a built-in phrase.")] = None,
+    workers: WorkersOption = None,
+    cluster: ClusterOption = None,
+    store: StoreOption = None,
 ) -> None:
     """Bring captures of amps and pedals into your library; each is checked before it is stored."""
     from .export.captures.install import Failed, Imported, import_capture, import_folder, is_capture_folder
     from .presets.captures import Captures
 
     if not source.is_dir() or is_capture_folder(source):
+        if (audition, phrase, workers, cluster, store) != (None, None, None, None, None):
+            raise DuendeError(f"{source}: --audition, --phrase, --workers, --cluster and --store are for a folder")
         done = import_capture(source, Captures(), name=name, licence=licence, force=force)
         out.print(done.line(), soft_wrap=True, markup=False)
         out.print(f"play it: duende ctl slot/add capture:{done.capture.name}", soft_wrap=True)
         return
     if name is not None:
         raise DuendeError(f"--name {name}: a folder holds many captures: each is called as its file is")
+    if (audition, phrase, workers, cluster, store) != (None, None, None, None, None):
+        import_library(source, licence, phrase, audition, workers, cluster, store, force=force)
+        return
     with progress() as bar:
         task = bar.add_task("importing", total=1.0)
 
@@ -718,6 +746,12 @@ def forge(
     progress_json: Annotated[
         bool, typer.Option("--progress-json", help="For programs: say what happens as lines of JSON.")
     ] = False,
+    batch: Annotated[
+        Path | None, typer.Option(metavar="STYLES.toml", help="Forge all styles of a list, by many workers.")
+    ] = None,
+    workers: WorkersOption = None,
+    cluster: ClusterOption = None,
+    store: StoreOption = None,
 ) -> None:
     """Make a playable style from recordings (needs the extra `train`). Ctrl-C keeps the best so far."""
     try:
@@ -729,6 +763,13 @@ def forge(
         raise DuendeError(f"forging needs {error.name}: pip install 'duende[train]'") from error
     from .presets.library import Library
 
+    if batch is not None:
+        if recordings or name or words is not None:
+            raise DuendeError("--batch takes recordings and names from its list: give it alone")
+        forge_list(batch, workers, cluster, store, force=force)
+        return
+    if (workers, cluster, store) != (None, None, None):
+        raise DuendeError("--workers, --cluster and --store are for --batch")
     if not name:
         raise DuendeError("a new preset needs a name: --name NAME")
     if bool(recordings) == (words is not None):

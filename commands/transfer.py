@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from .. import DuendeError
+from .batch import ClusterOption, StoreOption, WorkersOption
 from .console import notices, out, progress, wide
 
 if TYPE_CHECKING:
@@ -76,6 +77,9 @@ def transfer(
     sweep: Annotated[
         list[str] | None, typer.Option(help="A setting's values, as alpha=0.01,0.1; repeatable: TARGET is a page.")
     ] = None,
+    workers: WorkersOption = None,
+    cluster: ClusterOption = None,
+    store: StoreOption = None,
 ) -> None:
     """Offline style transfer by the systems of the literature; says before it starts what it will cost."""
     from ..export.teachers.files import FORMATS
@@ -98,6 +102,8 @@ def transfer(
     )
     styles = _styles([style, *(more or [])], weights)
     if compare is None and not sweep:
+        if (workers, cluster, store) != (None, None, None):
+            raise DuendeError("--workers, --cluster and --store are for --compare and --sweep")
         if sounds is not None:
             raise DuendeError("--sounds keeps the sounds of --compare or --sweep; one transfer writes its own file")
         if target.suffix.lower() == ".html":
@@ -106,6 +112,7 @@ def transfer(
         _one(content, styles, target, choice, options, rate=rate, licence=licence, measure=measure)
         return
     from ..export.teachers.gallery import compared, gallery, swept
+    from ..presets.library import home
 
     chosen = functools.partial(choose, sets=sets, form=form, iterations=iterations, speech=speech)
     rows = compared(compare, chosen) if compare is not None else [("", chosen(teacher))]
@@ -121,6 +128,10 @@ def transfer(
             note=_note,
             begin=bar,
             sounds=sounds,
+            store=store or home() / "work" / "sweep",
+            workers=workers,
+            cluster=cluster,
+            tell=lambda state: bar(f"{state.done} of {state.total}") if state.done < state.total else None,
         )
     _shown(page)
 
@@ -210,6 +221,8 @@ def _shown(page: "Gallery") -> None:
     for title, refusal in page.refused.items():
         notices([f"{title}: {refusal}"])
     out.print(f"wrote {page.path}: {page.made} sounds, {page.seconds:.0f} s", markup=False, soft_wrap=True)
+    if page.refused:
+        raise DuendeError(f"{len(page.refused)} of {page.made + len(page.refused)} sounds could not be made")
 
 
 def _styles(paths: list[Path], weights: str | None) -> "list[StyleFile]":

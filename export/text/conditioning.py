@@ -136,6 +136,7 @@ class EncoderStates:
         longest = max(map(len, rows))
         ids = torch.tensor([[*row, *[self._tokeniser.pad] * (longest - len(row))] for row in rows])
         mask = torch.tensor([[place < len(row) for place in range(longest)] for row in rows])
+        ids, mask = ids.to(self.encoder.device), mask.to(self.encoder.device)
         states = self.encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         return Condition(states, mask)
 

@@ -16,8 +16,9 @@ def denoising_loss(unet: Any, scheduler: Any, clean: Any, condition: Condition, 
     repeated.
     """
     torch = library("torch")
-    times = torch.randint(0, scheduler.config.num_train_timesteps, (len(clean),), generator=generator)
-    noise = torch.randn(clean.shape, generator=generator)
+    # Drawn on the processor: the same on every device.
+    times = torch.randint(0, scheduler.config.num_train_timesteps, (len(clean),), generator=generator).to(clean.device)
+    noise = torch.randn(clean.shape, generator=generator).to(clean.device)
     noisy = scheduler.add_noise(clean, noise, times)
     wanted = noise
     if scheduler.config.prediction_type == "v_prediction":

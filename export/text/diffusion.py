@@ -69,7 +69,7 @@ class DiffusionSystem:
     def latents(self, sounds: Sequence[Float32], generator: Any) -> Any:
         """What the denoiser learns: tensor [batch, channels, height, width] of sounds at the picture's rate."""
         torch = library("torch")
-        pictures = torch.from_numpy(np.stack([self.picture.paint(one) for one in sounds]))
+        pictures = torch.from_numpy(np.stack([self.picture.paint(one) for one in sounds])).to(self.unet.device)
         if self.vae is None:
             return pictures
         with torch.no_grad():

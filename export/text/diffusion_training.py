@@ -1,7 +1,8 @@
 """Trains a diffusion system on sounds and prompts, resumable after any step: AdamW on the noise that it is to guess.
 
-Noise, order and left-out prompts are drawn from the seed and the step's number, so a training that was stopped gives
-the network that it would have given. Prompts are left out now and then, for guidance.
+Noise, order and left-out prompts are drawn from the seed and the numbers of step and batch, so a training that was
+stopped gives the network that it would have given, and so do several processes (`ranks`, torchrun) but for the order in
+which numbers are added. Prompts are left out now and then, for guidance.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from ... import DuendeError
 from .denoising import denoising_loss
 from .diffusion import DiffusionSystem
 from .parts import library, load_scheduler, short
+from .ranks import Ranks
 
 Float32 = npt.NDArray[np.float32]
 
@@ -90,12 +92,16 @@ PUBLISHED = {
 
 @dataclass
 class Trained:
-    """What came of it: steps in all, mean loss of the denoiser by epoch, sounds left out with the reason, finished."""
+    """What came of it: steps in all, mean loss of the denoiser by epoch, sounds left out with the reason, finished.
+
+    rank: of the process; only 0 has written anything.
+    """
 
     steps: int
     losses: list[float] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     done: bool = True
+    rank: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,21 +123,48 @@ def train(
 ) -> Trained:
     """Train what of the system asks for gradients, then write it into folder.
 
+    Under torchrun every process calls this with the same system and sounds, on a GPU each where there are any; the
+    batches of a step are spread over them, and the first one writes. folder: one that all of them see.
     Ctrl-C writes the state and raises KeyboardInterrupt; resume goes on from there. Sounds that cannot be read are
     left out and named. save: writes the result, in place of all parts. DuendeError where nothing can be learned from,
     and for a state of other data or settings.
     """
     if not examples:
         raise DuendeError("no sound to train on")
+    with Ranks() as ranks:
+        _place(system, ranks.device)
+        try:
+            found = _all_stages(system, examples, plan, folder, ranks, resume, report)
+        finally:
+            _place(system, "cpu")
+        if ranks.first:
+            (save or system.save)(folder)
+            if found.done:
+                (folder / STATE).unlink(missing_ok=True)
+        ranks.wait()
+    return found
+
+
+def _all_stages(
+    system: DiffusionSystem,
+    examples: Sequence[Labelled],
+    plan: Plan,
+    folder: Path,
+    ranks: Ranks,
+    resume: bool,
+    report: Callable[[int, int, float], None],
+) -> Trained:
+    """Every stage from where the state stands, up to the plan's last step."""
     torch = library("torch")
     folder.mkdir(parents=True, exist_ok=True)
     stages = _stages(system, plan)
     per_epoch = -(-len(examples) // (plan.batch * plan.accumulate))
     whole = sum(stage.epochs for stage in stages) * per_epoch
     last = whole if plan.most_steps is None else min(whole, plan.most_steps)
-    found = Trained(0)
+    found = Trained(0, rank=ranks.rank)
     state = _State(folder / STATE, _work(system, examples, plan))
     held = state.read() if resume else None
+    ranks.wait()
     done = 0
     for number, stage in enumerate(stages):
         first, end = done, done + stage.epochs * per_epoch
@@ -139,6 +172,7 @@ def train(
             _restore(stage, held[0])
             done = end
             continue
+        ranks.alike([one for _, one in stage.parameters])
         optimiser = torch.optim.AdamW([one for _, one in stage.parameters], lr=plan.rate, weight_decay=plan.decay)
         if held is not None:
             _restore(stage, held[0], optimiser)
@@ -151,28 +185,39 @@ def train(
         with _BetweenSteps() as stop:
             while done < min(end, last):
                 epoch, place = divmod(done - first, per_epoch)
-                loss = _step(system, stage, optimiser, examples, plan, (number, epoch, place), found.skipped)
+                loss = _step(system, stage, optimiser, examples, plan, (number, epoch, place), found.skipped, ranks)
                 done += 1
                 losses.append(loss)
-                report(done, last, loss)
+                if ranks.first:
+                    report(done, last, loss)
                 if place == per_epoch - 1 and stage.name == "denoiser":
                     found.losses.append(float(np.mean(losses)))
                     losses = []
-                if stop.asked or done % plan.save_every == 0:
-                    state.write(stages, optimiser, number, done, found, system.vae)
-                if stop.asked:
+                # Whoever was asked to stop, all stop behind the same step.
+                stopped = ranks.total([float(stop.asked)])[0] > 0.0
+                if stopped or done % plan.save_every == 0:
+                    found.skipped = ranks.lines(found.skipped)
+                    if ranks.first:
+                        state.write(stages, optimiser, number, done, found, system.vae)
+                if stopped:
                     raise KeyboardInterrupt
+        found.skipped = ranks.lines(found.skipped)
         if done >= last and done < whole:
-            state.write(stages, optimiser, number, done, found, system.vae)
+            if ranks.first:
+                state.write(stages, optimiser, number, done, found, system.vae)
             found.done = False
             break
         if stage.name == "coder":
             _set_scale(system, examples, plan)
     found.steps = done
-    (save or system.save)(folder)
-    if found.done:
-        state.path.unlink(missing_ok=True)
     return found
+
+
+def _place(system: DiffusionSystem, device: str) -> None:
+    """Move the networks that are trained, or asked while others are."""
+    for part in (system.unet, system.vae, getattr(system.coder, "encoder", None)):
+        if part is not None and str(part.device) != device:
+            part.to(device)
 
 
 def _stages(system: DiffusionSystem, plan: Plan) -> list[_Stage]:
@@ -201,11 +246,10 @@ def _step(
     plan: Plan,
     place: tuple[int, int, int],
     skipped: list[str],
+    ranks: Ranks,
 ) -> float:
     """One step of the optimiser; its mean loss."""
     torch = library("torch")
-    rng = np.random.default_rng([plan.seed, 0x7EA1, *place])
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     order = np.random.default_rng([plan.seed, 0x0DE4, *place[:2]]).permutation(len(examples))
     size = plan.batch * plan.accumulate
     chosen = [examples[int(one)] for one in order[place[2] * size : (place[2] + 1) * size]]
@@ -213,10 +257,13 @@ def _step(
     optimiser.zero_grad()
     losses = []
     with torch.enable_grad():
-        for batch in batches:
+        for number, batch in ranks.share(batches):
             sounds, prompts = _read(batch, system.picture.scale.sample_rate, skipped)
             if not sounds:
                 continue
+            # By the batch's own number: it does not matter which process draws.
+            rng = np.random.default_rng([plan.seed, 0x7EA1, *place, number])
+            generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
             if stage.name == "coder":
                 loss = _coder_loss(system, sounds, generator)
             else:
@@ -225,13 +272,15 @@ def _step(
                 loss = denoising_loss(system.unet, _noise(system), clean, system.condition(told), generator)
             (loss / len(batches)).backward()
             losses.append(float(loss.detach()))
-    if not losses:
-        raise DuendeError(f"none of {len(chosen)} sounds of a step can be read: {skipped[-1]}")
-    if not np.isfinite(losses).all():
+    learned, total = ranks.total([len(losses), sum(losses)])
+    if not learned:
+        raise DuendeError(f"none of {len(chosen)} sounds of a step can be read: {ranks.lines(skipped)[-1]}")
+    if not np.isfinite(total):
         raise DuendeError("the loss is no number any more: train with a lower --rate")
+    ranks.add_gradients([one for _, one in stage.parameters])
     torch.nn.utils.clip_grad_norm_([one for _, one in stage.parameters], 1.0)
     optimiser.step()
-    return float(np.mean(losses))
+    return float(total / learned)
 
 
 def _noise(system: DiffusionSystem) -> Any:
@@ -240,8 +289,8 @@ def _noise(system: DiffusionSystem) -> Any:
 
 def _coder_loss(system: DiffusionSystem, sounds: Sequence[Float32], generator: Any) -> Any:
     torch = library("torch")
-    pictures = torch.from_numpy(np.stack([system.picture.paint(one) for one in sounds]))
     assert system.vae is not None
+    pictures = torch.from_numpy(np.stack([system.picture.paint(one) for one in sounds])).to(system.vae.device)
     latent = system.vae.encode(pictures).latent_dist
     back = system.vae.decode(latent.sample(generator)).sample
     return torch.nn.functional.mse_loss(back, pictures) + KL_WEIGHT * latent.kl().mean()
@@ -255,7 +304,7 @@ def _set_scale(system: DiffusionSystem, examples: Sequence[Labelled], plan: Plan
     if not sounds:
         return
     with torch.no_grad():
-        pictures = torch.from_numpy(np.stack([system.picture.paint(one) for one in sounds]))
+        pictures = torch.from_numpy(np.stack([system.picture.paint(one) for one in sounds])).to(system.vae.device)
         deviation = float(system.vae.encode(pictures).latent_dist.mean.std())
     system.vae.register_to_config(scaling_factor=1.0 / max(deviation, 1e-3))
 
@@ -294,8 +343,8 @@ def _restore(stage: _Stage, tensors: dict[str, Any], optimiser: Any | None = Non
         if f"mean.{name}" in tensors:
             optimiser.state[one] = {
                 "step": tensors[f"step.{name}"],
-                "exp_avg": tensors[f"mean.{name}"],
-                "exp_avg_sq": tensors[f"square.{name}"],
+                "exp_avg": tensors[f"mean.{name}"].to(one.device),
+                "exp_avg_sq": tensors[f"square.{name}"].to(one.device),
             }
 
 
@@ -332,12 +381,12 @@ class _State:
         tensors = {}
         for one in stages:
             for name, value in one.parameters:
-                tensors[f"value.{name}"] = value.detach().contiguous().clone()
+                tensors[f"value.{name}"] = value.detach().cpu().contiguous().clone()
                 moments = optimiser.state.get(value)
                 if moments:
-                    tensors[f"step.{name}"] = moments["step"].clone()
-                    tensors[f"mean.{name}"] = moments["exp_avg"].contiguous()
-                    tensors[f"square.{name}"] = moments["exp_avg_sq"].contiguous()
+                    tensors[f"step.{name}"] = moments["step"].cpu().clone()
+                    tensors[f"mean.{name}"] = moments["exp_avg"].cpu().contiguous()
+                    tensors[f"square.{name}"] = moments["exp_avg_sq"].cpu().contiguous()
         notes = {"work": self._work, "stage": stage, "step": step, "losses": found.losses, "skipped": found.skipped}
         notes["scale"] = 1.0 if vae is None else float(vae.config.scaling_factor)
         beside = self.path.with_name(self.path.name + ".part")

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +76,7 @@ class Chain:
         self._layout = layout(self.branches)
         self.bank, self.telemetry = bank, telemetry
         self.timed = True
+        self._context = _context()
         self.slots = [Slot(index, name, processor) for index, (name, processor) in enumerate(processors)]
         for slot in self.slots:
             rows = [control_parameter(slot.index + 1, slot.name, control) for control in slot.processor.controls]
@@ -232,12 +234,9 @@ class Chain:
     def process(self, block: Float32, out: Float32) -> None:
         """Audio thread: block [frames, channels] to out [frames, outputs], frames up to max_block.
 
-        Numbers out of range are looked after here, not by numpy's warnings. numpy's iterators allocate buffers for
-        views that are not contiguous: small ones come from Python's own pool.
+        Numbers out of range are looked after here, not by numpy's warnings.
         """
-        with np.errstate(all="ignore"):
-            np.setbufsize(ITERATOR_BUFFER)
-            self._process(block, out)
+        self._context.run(self._process, block, out)
 
     def _process(self, block: Float32, out: Float32) -> None:
         if self.quantum == 1:
@@ -398,3 +397,14 @@ class Chain:
             np.multiply(mix, entering, out=mix)
         np.multiply(plain, mix[:, None], out=plain)
         np.add(wet, plain, out=wet)
+
+
+def _context() -> Context:
+    """Where numpy does not warn, and the buffers of its iterators, for views in pieces, come from Python's own pool.
+
+    To enter it takes a tenth of the time that `numpy.errstate` takes.
+    """
+    context = Context()
+    context.run(np.seterr, all="ignore")
+    context.run(np.setbufsize, ITERATOR_BUFFER)
+    return context

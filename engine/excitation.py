@@ -50,6 +50,8 @@ FLOOR_SHARE, FLOOR_LEVEL = 0.003, 1e-6
 RECTIFIED_MEAN = 0.9
 DECIMATOR_TAPS = 56
 DECIMATOR_STEP = 64
+# As long as it is small, a matrix draws lines quicker than three operations on arrays.
+FEW_QUANTA = 2
 
 
 def pre_emphasis(sample_rate: float) -> float:
@@ -194,6 +196,7 @@ class Excitations:
             difference=_zeros(channels, subs, 1),
             envelope=envelope,
             envelope_lines=envelope.reshape(channels, subs, sub_block),
+            lines=_straight_lines(subs, self._rise) if quanta <= FEW_QUANTA else None,
             direct=direct,
             direct_first=direct[:, :, :factor],
             direct_last=direct[:, :, -factor:],
@@ -269,7 +272,10 @@ class Excitations:
         levels = self._smooth_power.process(scratch.power)
         np.sqrt(levels, out=levels)
         self.level[:, :quanta] = levels[:, self._subs :: self._subs]
-        interpolate(levels, self._rise, scratch.difference, scratch.envelope_lines)
+        if scratch.lines is None:
+            interpolate(levels, self._rise, scratch.difference, scratch.envelope_lines)
+        else:
+            levels.dot(scratch.lines, scratch.envelope)
         return levels
 
     def _saturate(self, samples: Float32, levels: Float32, scratch: "_Scratch") -> None:
@@ -329,6 +335,7 @@ class _Scratch:
     difference: Float32
     envelope: Float32
     envelope_lines: Float32
+    lines: Float32 | None
     direct: Float32
     direct_first: Float32
     direct_last: Float32
@@ -356,6 +363,16 @@ class _Scratch:
     fast: Float32
     fast_rows: Float32
     spans: Float32
+
+
+def _straight_lines(count: int, rise: Float32) -> Float32:
+    """Matrix [1 + count, count * width] that draws straight lines between 1 + count values, as `interpolate` does."""
+    width = len(rise)
+    lines = _zeros(1 + count, count * width)
+    for line in range(count):
+        lines[line, line * width : (line + 1) * width] = np.float32(1.0) - rise
+        lines[line + 1, line * width : (line + 1) * width] = rise
+    return lines
 
 
 def _zeros(*shape: int) -> Float32:

@@ -135,7 +135,7 @@ class Observer:
         self._linked = np.zeros((1, max_frames, excitations, single + groups), dtype=np.float32)
         shape = (1, max_frames, excitations, count)
         self._power, self._slow, self._smooth = (np.zeros(shape, dtype=np.float32) for _ in range(3))
-        self._log_slow_level = np.zeros((1, max_frames, 1, 1), dtype=np.float32)
+        self._log_slow_level = np.zeros(max_frames, dtype=np.float32)
         self._swing, self._level = (np.zeros((1, max_frames), dtype=np.float32) for _ in range(2))
         self._joined = np.zeros((1, max_frames, 2 * count), dtype=np.float32)
         # Relative levels, the same less their mean over bands, and the dry shape less its mean: one product.
@@ -227,7 +227,7 @@ class Observer:
             np.multiply(sums, self._mean, out=slow)
             log_level = math.log(math.sqrt(square) + LEVEL_FLOOR)
             log_slow = 0.5 * math.log(total / (weight + 1e-9) + LEVEL_FLOOR**2)
-            self._log_slow_level[0, frame] = log_slow
+            self._log_slow_level[frame] = log_slow
             self._swing[0, frame] = min(3.0, max(-6.0, log_level - log_slow))
         self._level_sum, self._weight = total, weight
 
@@ -244,7 +244,8 @@ class Observer:
         np.subtract(relative, view.dry_shape, out=relative)
         np.maximum(relative, self._lowest, out=relative)
         np.minimum(relative, self._highest, out=relative)
-        np.subtract(shape, view.log_slow_level, out=shape)
+        for own, log_slow_level in view.shapes:
+            np.subtract(own, log_slow_level, out=own)
         view.joined_shape[...] = view.dry_shape
         np.matmul(view.joined, self._featuring, out=view.band_features)
         np.multiply(view.swing, self._swing_scale, out=view.swing_feature)
@@ -273,7 +274,7 @@ class Observer:
             slow=self._slow[:, :frames],
             shape=shape,
             dry_shape=shape[:, :, 0],
-            log_slow_level=self._log_slow_level[:, :frames],
+            shapes=[(shape[0, frame], self._log_slow_level[frame, ...]) for frame in range(frames)],
             joined=joined,
             relative=joined[:, :, :count],
             joined_shape=joined[:, :, count:],
@@ -303,7 +304,7 @@ class _ObserverViews:
     slow: Float32
     shape: Float32
     dry_shape: Float32
-    log_slow_level: Float32
+    shapes: list[tuple[Float32, Float32]]
     joined: Float32
     relative: Float32
     joined_shape: Float32

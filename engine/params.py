@@ -251,6 +251,10 @@ class ParameterBank:
         """Audio thread: value at the end of the current block; gains are factors, not dB."""
         return float(self._value[index])
 
+    def values(self, first: int, out: Float32) -> None:
+        """Audio thread: as `value`, of as many places from the first on as out [n] has."""
+        out[:] = self._value[first : first + len(out)]
+
     def still(self, index: int) -> bool:
         """Audio thread: whether a value is the same all through the current block."""
         return bool(self._value[index] == self._previous[index])

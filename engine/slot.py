@@ -201,9 +201,10 @@ class Slot:
 
     def _send_values(self, processor: Processor, amount: float) -> None:
         values = processor.values
-        for control in range(len(values)):
-            values[control] = self._bank.value(self._first + 2 + control)
-        if len(values) and processor.controls[0].name == "amount":
+        if not len(values):
+            return
+        self._bank.values(self._first + 2, values)
+        if amount != 1.0 and processor.controls[0].name == "amount":
             values[0] *= amount
 
     def _sane(self, out: Float32) -> bool:

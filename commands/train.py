@@ -89,6 +89,9 @@ def chopan(
     clip: Annotated[str | None, typer.Option(help="Folder of a CLIP model; else the shipped embedding.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it was stopped.")] = False,
+    prepared: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="What `duende dataset prepare` heard; else it is heard first.")
+    ] = None,
 ) -> None:
     """Train ChopAN: its bank of spectrograms and its VAE. Ctrl-C keeps the last whole epoch."""
     try:
@@ -101,7 +104,13 @@ def chopan(
     data = read_nsynth(dataset)
     with progress() as bar:
         done = train_chopan(
-            data, folder, TrainConfig(epochs, batch, limit, seed), encoder_of(clip), teller(bar), resume=resume
+            data,
+            folder,
+            TrainConfig(epochs, batch, limit, seed),
+            encoder_of(clip),
+            teller(bar),
+            resume=resume,
+            prepared=prepared,
         )
     _say_skipped([*data.skipped, *done.skipped])
     if not done.complete:

@@ -150,6 +150,25 @@ def test_a_data_set_is_heard_once(tmp_path: Path) -> None:
         prepared(out, notes, "clip")
     with pytest.raises(DuendeError, match="dataset prepare"):
         prepared(tmp_path, notes, "words")
+    (out / "shards" / "000000.npz").write_bytes(b"cut")
+    with pytest.raises(DuendeError, match="not a whole shard"):
+        prepared(out, notes, "words")
+
+
+@pytest.mark.text
+@pytest.mark.train
+def test_training_takes_what_was_heard_before(tmp_path: Path) -> None:
+    from duende.export.text.chopan_store import BANK
+    from duende.export.text.chopan_text import WordsEncoder
+    from duende.export.text.chopan_train import TrainConfig, train_chopan
+    from duende.export.text.chopan_vae import FILTERS
+
+    data = make_nsynth(tmp_path / "notes", 12, 2)
+    run("dataset", "prepare", tmp_path / "notes", tmp_path / "prepared", "--workers", "1")
+    config = TrainConfig(1, 8, filters=(4,) * len(FILTERS), latent=4)
+    for name, prepared_at in (("heard", None), ("prepared-bank", tmp_path / "prepared")):
+        train_chopan(data, tmp_path / name, config, WordsEncoder(), lambda *told: None, prepared=prepared_at)
+    assert (tmp_path / "heard" / BANK).read_bytes() == (tmp_path / "prepared-bank" / BANK).read_bytes()
 
 
 def test_lists_of_styles_are_read_strictly(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_a_driver_that_is_killed_goes_on(cluster: str, tmp_path: Path, log: Path
     driver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     until(log, 4)
     driver.kill()
-    driver.wait()
+    driver.communicate(timeout=60)
     assert gone({int(path.name.split(".")[1]) for path in log.iterdir()})
     notes = len(list((tmp_path / "store" / "results").rglob("*.json")))
     done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)

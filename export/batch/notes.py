@@ -2,6 +2,7 @@
 
 import io
 import json
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -37,7 +38,7 @@ def note_items(data: DataSet, target: Path, limit: int | None = None) -> tuple[i
             inputs, missing = {}, []
             for place, note in enumerate(part):
                 try:
-                    inputs[f"{place:03d}"] = Source.of_file(note.path)
+                    inputs[f"{place:03d}"] = _source(note)
                 except DuendeError as error:
                     missing.append([note.name, str(error)])
             name = f"{number:06d}"
@@ -50,6 +51,15 @@ def note_items(data: DataSet, target: Path, limit: int | None = None) -> tuple[i
             )
 
     return len(cut), items()
+
+
+def _source(note: Note) -> Source:
+    """Its file; of a note in a file of many records its sound alone, as a file of the same samples."""
+    if note.record is None:
+        return Source.of_file(note.path)
+    with tempfile.TemporaryDirectory() as folder:
+        path = note.as_file(Path(folder)).path
+        return Source.of_bytes(path.read_bytes(), path.name)
 
 
 def work(given: Given) -> Made:

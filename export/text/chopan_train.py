@@ -10,6 +10,7 @@ import torch
 
 from ... import DuendeError
 from ...presets.format import write_atomically
+from ..batch import notes as batch_notes
 from .chopan_pictures import picture_of
 from .chopan_store import Bank, Stored, read_bank, resume_training, training_bytes, write_bank, write_vae
 from .chopan_text import Encoder
@@ -42,9 +43,16 @@ class Trained:
 
 
 def train_chopan(
-    data: DataSet, folder: Path, config: TrainConfig, encoder: Encoder, tell: Tell, *, resume: bool = False
+    data: DataSet,
+    folder: Path,
+    config: TrainConfig,
+    encoder: Encoder,
+    tell: Tell,
+    *,
+    resume: bool = False,
+    prepared: Path | None = None,
 ) -> Trained:
-    """Write bank, VAE and settings into a folder.
+    """Write bank, VAE and settings into a folder. prepared: what `duende dataset prepare` heard; else it is heard here.
 
     Ctrl-C keeps what the last whole epoch learned; with resume it goes on from there, to the numbers that an
     unbroken training gives. DuendeError where the folder holds a trained one and resume is not asked for.
@@ -66,7 +74,7 @@ def train_chopan(
         losses = resume_training(path, vae, optimiser, key)
         bank = read_bank(folder)
     else:
-        bank, skipped = _bank(data, config, encoder, tell)
+        bank, skipped = _bank(data, config, encoder, tell, prepared)
         write_bank(folder, bank)
     complete = True
     try:
@@ -91,8 +99,13 @@ def _whole(path: Path, vae: ChopanVae, optimiser: torch.optim.Adam, key: str) ->
     return len(resume_training(path, vae, optimiser, key))
 
 
-def _bank(data: DataSet, config: TrainConfig, encoder: Encoder, tell: Tell) -> tuple[Bank, list[str]]:
+def _bank(
+    data: DataSet, config: TrainConfig, encoder: Encoder, tell: Tell, prepared: Path | None = None
+) -> tuple[Bank, list[str]]:
     notes = data.part("train")[: config.limit]
+    if prepared is not None:
+        *arrays, lines = batch_notes.prepared(prepared, notes, encoder.name)
+        return Bank(*arrays), lines
     pictures, ranges, embeddings = [], [], []
     skipped: list[str] = []
     for _, audio, rate in heard(notes, skipped, tell):

@@ -40,7 +40,7 @@ $(VENV)/stamp-light: pyproject.toml | $(VENV)/stamp-venv
 $(VENV)/stamp-dev: pyproject.toml | $(VENV)/stamp-venv
 	@echo 'installing the development environment, torch included (once; some minutes)'
 	@$(PIP) install $(LOCKED) $(TORCH)
-	@$(PIP) install $(LOCKED) -e '.[cpu,fx,train,text,midi,gui,docs,dev]'
+	@$(PIP) install $(LOCKED) -e '.[cpu,fx,train,text,cluster,midi,gui,docs,dev]'
 	@touch $(VENV)/stamp-light $@
 
 setup: $(VENV)/stamp-dev

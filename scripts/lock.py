@@ -18,7 +18,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "requirements-lock.txt"
-EXTRAS = ("cpu", "fx", "train", "text", "midi", "gui", "docs", "dev")
+EXTRAS = ("cpu", "fx", "train", "text", "cluster", "midi", "gui", "docs", "dev")
 """As in the Makefile."""
 HEAD = "# Written by scripts/lock.py: what CI installs (make LOCK=requirements-lock.txt test).\n"
 

@@ -71,7 +71,6 @@ EXCEPTIONS = {
 # What extras name and the tests' environment does not hold: licence, as its metadata on PyPI says it (November 2026).
 ELSEWHERE = {
     "onnxruntime-gpu": "MIT License",
-    "ray": "Apache 2.0",
 }
 
 

@@ -104,8 +104,8 @@ def _bank(
 ) -> tuple[Bank, list[str]]:
     notes = data.part("train")[: config.limit]
     if prepared is not None:
-        *arrays, lines = batch_notes.prepared(prepared, notes, encoder.name)
-        return Bank(*arrays), lines
+        pictures, ranges, embeddings, lines = batch_notes.prepared(prepared, notes, encoder.name)
+        return Bank(pictures, ranges, embeddings), lines
     pictures, ranges, embeddings = [], [], []
     skipped: list[str] = []
     for _, audio, rate in heard(notes, skipped, tell):

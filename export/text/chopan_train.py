@@ -104,8 +104,8 @@ def _bank(
 ) -> tuple[Bank, list[str]]:
     notes = data.part("train")[: config.limit]
     if prepared is not None:
-        pictures, ranges, embeddings, lines = batch_notes.prepared(prepared, notes, encoder.name)
-        return Bank(pictures, ranges, embeddings), lines
+        held = batch_notes.prepared(prepared, notes, encoder.name)
+        return Bank(held[0], held[1], held[2]), held[3]
     pictures, ranges, embeddings = [], [], []
     skipped: list[str] = []
     for _, audio, rate in heard(notes, skipped, tell):

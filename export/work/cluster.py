@@ -34,6 +34,9 @@ HELD_BYTES = 1 << 30
 CURRENT = Path("/tmp/ray/ray_current_cluster")
 """Where `ray start` writes the address of this machine's cluster."""
 
+JOIN = "RAY_gcs_server_port_wait_time_s"
+"""How often Ray knocks at a port that answers, but not as a cluster does, half a minute each time."""
+
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Ray's own switch: 0 makes a cluster of this machine alone, all ports on 127.0.0.1."""
 
@@ -269,6 +272,9 @@ def connected(address: str, workers: int | None) -> Any:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     else:
         _check_reached(target)
+        os.environ.setdefault(JOIN, "1")
+        if _is_loopback_alone(target):
+            os.environ.setdefault(LOOPBACK, "0")
     ray = _ray()
     quiet = {"logging_level": "ERROR", "log_to_driver": False, "namespace": "duende"}
     try:
@@ -308,6 +314,22 @@ def _check_reached(address: str) -> None:
         raise DuendeError(
             f"cluster {address} cannot be reached ({said}): does `ray start --head` run there, is the port open?"
         ) from error
+
+
+def _is_loopback_alone(address: str) -> bool:
+    """Whether a cluster listens on 127.0.0.1 and not on this machine's address, which Ray would take in its place."""
+    host, _, port = address.rpartition(":")
+    if host not in ("127.0.0.1", "localhost"):
+        return False
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        try:
+            asked.connect(("192.0.2.1", 9))  # says which address would be used; nothing is sent
+            own = asked.getsockname()[0]
+        except OSError:
+            return True
+    with socket.socket() as tried:
+        tried.settimeout(REACH_S)
+        return tried.connect_ex((own, int(port))) != 0
 
 
 def _ray() -> Any:

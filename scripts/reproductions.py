@@ -1,6 +1,7 @@
 """Every offline system, as published and repaired, on the same real sounds; writes docs/reproductions.md.
 
-    python scripts/reproductions.py CONTENT_DIR STYLE_DIR [--only NAME[:FORM]] [--students] [--minutes M] [--sounds DIR]
+    python scripts/reproductions.py CONTENT_DIR STYLE_DIR [--only NAME[:FORM]] [--pair P] [--sounds DIR]
+    python scripts/reproductions.py CONTENT_DIR STYLE_DIR --students [--only NAME] [--minutes M]
 
 Each transfer runs in a process of its own, so that its peak memory is its own. Figures are kept in
 docs/reproductions.json: rows that are run again replace theirs, the others stay, and the page is written from all of
@@ -115,10 +116,12 @@ def excerpts(contents: Path, styles: Path, folder: Path) -> None:
             soundfile.write(place / f"{name}.wav", audio * gain, RATE, "FLOAT")
 
 
-def run_row(name: str, form: str, folder: Path, kept: Figures) -> None:
-    """Make a row's sounds, one process each; its figures go into `kept`, its picture beside the page."""
-    pictured = []
-    for pair in PAIRS:
+def run_row(name: str, form: str, folder: Path, kept: Figures, pairs: Sequence[str]) -> None:
+    """Make a row's sounds, one process each; its figures go into `kept`, its picture beside the page.
+
+    What is made is saved at once; a picture is drawn of all that lie in the folder.
+    """
+    for pair in pairs:
         place = folder / pair
         title = f"{name}:{form}"
         print(f"{title}, {pair} ...", end=" ", flush=True)
@@ -128,13 +131,15 @@ def run_row(name: str, form: str, folder: Path, kept: Figures) -> None:
         if done.returncode == 0:
             figures = json.loads(done.stdout.splitlines()[-1])
             print(f"{figures['seconds']:.1f} s, {figures['memory'] / 1e9:.2f} GB", flush=True)
-            pictured.append((pair, load_sound(place / f"{name}-{form}.wav", RATE)))
         else:
             figures = {"refused": (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]}
             print(figures["refused"], flush=True)
         kept.setdefault("rows", {}).setdefault(title, {})[pair] = figures
         if "references" in figures:
             kept.setdefault("references", {})[pair] = figures.pop("references")
+        save(kept)
+    files = {pair: folder / pair / f"{name}-{form}.wav" for pair in PAIRS}
+    pictured = [(pair, load_sound(file, RATE)) for pair, file in files.items() if file.is_file()]
     if pictured:
         draw(PICTURES / f"{name}-{form}.png", pictured)
 
@@ -585,6 +590,7 @@ def main() -> None:
     parser.add_argument("contents", type=Path, nargs="?")
     parser.add_argument("styles", type=Path, nargs="?")
     parser.add_argument("--only", action="append", default=[], help="NAME or NAME:FORM; repeatable")
+    parser.add_argument("--pair", action="append", choices=tuple(PAIRS), help="only this one; repeatable")
     parser.add_argument("--students", action="store_true", help="forge and measure students instead")
     parser.add_argument("--minutes", type=float, default=STUDENT_MINUTES, help="to forge a student in")
     parser.add_argument("--sounds", type=Path, help="keep all sounds in this folder")
@@ -612,8 +618,7 @@ def main() -> None:
                 ]
                 draw(PICTURES / "originals.png", originals)
                 for name, form in chosen(options.only):
-                    run_row(name, form, folder, kept)
-                    save(kept)
+                    run_row(name, form, folder, kept, options.pair or tuple(PAIRS))
     save(kept)
     print(f"wrote {PAGE.relative_to(ROOT)} ({time.perf_counter() - started:.0f} s)")
 
@@ -622,6 +627,8 @@ def save(found: Figures) -> None:
     """Figures and page; what was run so far is not lost if the next row fails, nor what another run has kept."""
     kept: Figures = json.loads(KEPT.read_text()) if KEPT.is_file() else {}
     for part, figures in found.items():
+        if part == "rows":
+            figures = {title: kept.get(part, {}).get(title, {}) | row for title, row in figures.items()}
         kept[part] = kept.get(part, {}) | figures
     write_atomically(KEPT, (json.dumps(kept, indent=1, ensure_ascii=False) + "\n").encode())
     write_atomically(PAGE, page(kept).encode())

@@ -44,7 +44,9 @@ def job(rate: int, **more: Any) -> Job:
 
 
 FAITHFUL = replace(TEACHER.forms["faithful"], n_fft=512, hop=256, iterations=12, filters=(4, 8), latent=8)
-REPAIRED = replace(TEACHER.forms["repaired"], n_fft=1024, hop=512, iterations=20, width=16, bands=32, blend=1.0)
+REPAIRED = replace(
+    TEACHER.forms["repaired"], n_fft=1024, hop=512, iterations=20, width=16, bands=32, blend=1.0, steps=12
+)
 
 
 @pytest.mark.parametrize(("settings", "factor"), [(FAITHFUL, 0.5), (REPAIRED, 0.6)])

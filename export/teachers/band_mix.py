@@ -1,120 +1,123 @@
-"""Changes of band levels made a sound: gains on what is played, and sources of its own that fill up what it lacks.
+"""Band levels that are wanted made a sound: gains of signals made from what is played (`mix`), found with guards.
 
-A gain raises what is there: a plucked string that has lost its treble would give up its noise. So no gain goes beyond a
-bound, and what is then still missing comes from the engine's excitations of the same sound: harmonics of what is played
-where the style is steady, noise that follows the level where it is not; above 1 to 2 kHz only, so that what is played
-keeps its pitches. The level of every frame stays the player's, and with it his loudness and his attacks.
+A gain on what is played alone raises what is there: a plucked string that has lost its treble would give up its noise,
+and gains that follow the clip's course draw attacks that nobody played. So a short search finds gains of the content
+and of its saturations and noise: their bands shall have the levels that are wanted, and what the player's pitch, attack
+and level lose is weighed against that (`guards`). The level of every frame stays the player's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 import torch
+from torch import Tensor
 
-from ..losses import Tonality
 from ..sounds import rms_of
-from .band_view import RMS, BandView, Seen
-from .sources import sources_of
+from ..statistics import normalise_level
+from .band_view import FLOOR, RMS, BandView, Seen
+from .descent import Descent, descend
+from .guards import Guards
+from .mix import LEAST, MOST, Mix
+from .teacher import Job
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
-SOURCES = ("noise@1", "hard@1")
-SOURCE_BOUND_DB = 24.0
-LOWEST_HZ = 1000.0
+PER_OCTAVE = 12
+LEARNING_RATE = 0.1
+LONG_TERM = 1.0
+"""Weight of the long-term levels against those of every frame."""
+STEADINESS = 0.05
+"""Weight of changes of gains from band to band, and four times that from frame to frame."""
 LARGEST_CHANGE = 6.0  # nepers
 ROUNDS = 8
 
 
 @dataclass(frozen=True)
-class Goal:
-    """What the long run of a result should be like. power: in the bands [bands]; steady: how steady the styles are in
-    each band [bands], 0 noise, 1 tones; `goal_of` gives both."""
+class Search:
+    """steps: of the search for gains; guards: weight of what the player loses; smooth_ms: deviation of the Gaussian
+    that smooths the wanted changes over time."""
 
-    power: Float64
-    steady: Float64
-
-    def at(self, blend: float, content: Seen) -> "Goal":
-        """The goal so far on the way from the content, 0..1: at 0 its own long-term power, and no change."""
-        own, there = content.power.mean(axis=0), self.power
-        least = 1e-9 * own.mean()
-        way = (1.0 - blend) * np.log(own / own.sum() + least) + blend * np.log(there / there.sum() + least)
-        return Goal(np.exp(way), self.steady)
+    steps: int
+    guards: float
+    smooth_ms: float
 
 
-class Limits(Protocol):
-    """What keeps changes in bounds."""
+def wanted_levels(seen: Seen, change: Float32, power: Float64) -> Float64:
+    """Power that the bands shall have [frames, bands]: changed by nepers [frames, bands], each frame as loud as it was.
 
-    @property
-    def bound_db(self) -> float:
-        """No gain on what is played goes beyond."""
-
-    @property
-    def smooth_ms(self) -> float:
-        """Deviation of the Gaussian that smooths changes over time."""
-
-
-def goal_of(view: BandView, styles: Sequence[Seen], audio: Sequence[Float32], weights: Sequence[float]) -> Goal:
-    """The goal of several styles, seen and as audio, at weights of any sum."""
-    shares = np.asarray(weights, dtype=np.float64) / sum(weights)
-    power = sum((share * one.power.mean(axis=0) for share, one in zip(shares, styles, strict=True)), start=np.zeros(1))
-    steadiness = Tonality(view.analysis.sample_rate)
-    edges = np.asarray(Tonality.ZONES_HZ)
-    centres = np.log(np.sqrt(edges[:-1] * edges[1:]))
-    steady = np.zeros(view.bands.count)
-    for share, sound in zip(shares, audio, strict=True):
-        # The measure compares frames 85 ms apart: a shorter sound is repeated.
-        row = np.resize(sound, max(len(sound), 5 * 4096)) * np.float32(RMS / max(rms_of(sound), 1e-9))
-        with torch.no_grad():
-            found = steadiness(torch.tensor(row)[None])[0].clamp(0.0, 1.0).numpy()
-        steady += share * np.interp(np.log(view.bands.centres_hz), centres, found)
-    return Goal(np.asarray(power), steady)
-
-
-def mixed(view: BandView, audio: Float32, seen: Seen, change: Float32, goal: Goal, limits: Limits) -> Float32:
-    """The content [samples], seen so, under changes of its band levels in nepers [frames, bands]: audio at its RMS.
-
-    The changes are smoothed over time and joined by what is static: the same change in every frame that brings the
-    long-term power to the goal's.
+    power: of the long run [bands], at any level; what changes alone do not bring there is made up alike in all frames.
     """
-    frames = limits.smooth_ms / 1000.0 * view.analysis.sample_rate / view.analysis.hop
-    change = scipy.ndimage.gaussian_filter1d(change, frames, axis=0, mode="nearest") if frames > 0.0 else change
-    made = sources_of(audio * np.float32(RMS / seen.rms), view.analysis.sample_rate, SOURCES)
-    sources = [view.look(source) for source in made]
-    above = np.clip(np.log2(view.bands.centres_hz / LOWEST_HZ), 0.0, 1.0)
-    shares = np.stack(((1.0 - goal.steady) ** 2, goal.steady)) * above
-    gains = _power_gains(
-        seen.power, np.stack([one.power for one in sources]), change, shares, goal.power, limits.bound_db
-    )
-    spectra = [seen.spectrum, *(one.spectrum for one in sources)]
-    return view.play(spectra, np.asarray(np.sqrt(gains), dtype=np.float32), len(audio), seen.rms)
-
-
-def _power_gains(
-    own: Float64, others: Float64, change: Float32, shares: Float64, wanted: Float64, bound_db: float
-) -> Float64:
-    """Gains of the content's power and of its sources' [1 + sources, frames, bands].
-
-    own: power of the content [frames, bands]; others: of the sources [sources, frames, bands]; shares: of what is
-    missing that each source fills [sources, bands].
-    """
-    bound, source_bound = 10.0 ** (bound_db / 10.0), 10.0 ** (SOURCE_BOUND_DB / 10.0)
-    level, floor, least = own.sum(axis=1), 1e-3 * wanted.mean(), 1e-12
-    static = np.zeros(own.shape[1])
-    gains = np.zeros((1 + len(others), *own.shape))
+    own, level, least = seen.power, seen.power.sum(axis=1), 1e-12
+    static, floor = np.zeros(len(power)), 1e-3 * power.mean()
     for _ in range(ROUNDS):
-        target = own * np.exp(2.0 * np.clip(change + static, -LARGEST_CHANGE, LARGEST_CHANGE))
-        target *= (level / (target.sum(axis=1) + least))[:, None]
-        gains[0] = np.minimum(target / (own + least), bound)
-        missing = np.maximum(target - gains[0] * own, 0.0)
-        gains[1:] = np.minimum(missing * shares[:, None] / (others + least), source_bound)
-        after = gains[0] * own + (gains[1:] * others).sum(axis=0)
-        gains *= np.minimum(level / (after.sum(axis=1) + least), bound)[:, None]
-        reached = (gains[0] * own + (gains[1:] * others).sum(axis=0)).mean(axis=0)
-        reached *= wanted.sum() / max(reached.sum(), least)
-        static += 0.5 * np.log((wanted + floor) / (reached + floor))
-    return gains
+        found = own * np.exp(2.0 * np.clip(change + static, -LARGEST_CHANGE, LARGEST_CHANGE))
+        found *= (level / (found.sum(axis=1) + least))[:, None]
+        reached = found.mean(axis=0) * power.sum() / max(float(found.mean(axis=0).sum()), least)
+        static += 0.5 * np.log((power + floor) / (reached + floor))
+    return np.asarray(found)
+
+
+def long_run(content: Seen, styles: Sequence[Seen], weights: Sequence[float], blend: float) -> Float64:
+    """Mean power of the bands [bands], so far on the way from the content's to the styles', 0..1; their sum is 1."""
+    shares = np.asarray(weights, dtype=np.float64) / sum(weights)
+    there = np.sum([share * one.power.mean(axis=0) for share, one in zip(shares, styles, strict=True)], axis=0)
+    own = content.power.mean(axis=0)
+    logs = [np.log(one / one.sum() + 1e-9) for one in (own, there)]
+    return np.asarray(np.exp((1.0 - blend) * logs[0] + blend * logs[1]))
+
+
+def mixed(
+    view: BandView, job: Job, content: Seen, styles: Sequence[Seen], change: Float32, blend: float, search: Search
+) -> Float32:
+    """The job's content, seen so, under changes of its band levels in nepers [frames, bands]: audio at its RMS."""
+    frames = search.smooth_ms / 1000.0 * view.analysis.sample_rate / view.analysis.hop
+    if frames > 0.0:
+        change = scipy.ndimage.gaussian_filter1d(change, frames, axis=0, mode="nearest")
+    sounds, weights = [style.audio for style in job.styles], [style.weight for style in job.styles]
+    wanted = wanted_levels(content, change, long_run(content, styles, weights, blend))
+    audio = job.content * np.float32(RMS / content.rms)
+    mix = Mix(audio, view.analysis, PER_OCTAVE, device=job.device)
+    guards = Guards(audio, sounds, weights, view.analysis.sample_rate, job.device)
+    errors = _errors(mix, view, guards, wanted, content.weight, search.guards, job.device)
+    towards = [
+        mix.long_term(style) * (share / max(rms_of(style), 1e-9) ** 2)
+        for style, share in zip(sounds, weights, strict=True)
+    ]
+    start = blend * mix.start(torch.stack(towards).sum(dim=0)) + (1.0 - blend) * mix.start()
+    plan = Descent(search.steps, "adam", LEARNING_RATE, fade=True)
+    gains, _ = descend(errors, start, plan, low=LEAST, high=MOST)
+    with torch.no_grad():
+        found = np.asarray(mix.audio(gains).cpu().numpy(), dtype=np.float32)
+    return np.asarray(found * np.float32(content.rms / max(rms_of(found), 1e-9)), dtype=np.float32)
+
+
+def _errors(
+    mix: Mix, view: BandView, guards: Guards, wanted: Float64, weight: Float64, guarded: float, device: str
+) -> Callable[[Tensor], dict[str, Tensor]]:
+    """Of gains, by name: how far bands are from where they shall be, in nepers squared, and what the player loses."""
+    scale, pooling = view.pooling
+    pool = torch.from_numpy(pooling.astype(np.float32)).to(device)
+    target = torch.from_numpy(np.log1p(wanted / FLOOR**2).astype(np.float32)).to(device)
+    mean = torch.from_numpy(np.log1p(wanted.mean(axis=0) / FLOOR**2).astype(np.float32)).to(device)
+    counted = torch.from_numpy(weight.astype(np.float32))[:, None].to(device)
+
+    def errors(gains: Tensor) -> dict[str, Tensor]:
+        spectrum = mix.spectrum(gains)
+        parts = torch.view_as_real(spectrum[: len(pool)])
+        power = (parts.square().sum(dim=-1).T @ pool) * scale**2
+        # The whole is brought to the content's level at the end.
+        power = power * (wanted.sum() / (power.sum() + 1e-12))
+        apart = 0.25 * (counted * (torch.log1p(power / FLOOR**2) - target).square()).sum() / len(mean)
+        run = 0.25 * (torch.log1p(power.mean(dim=0) / FLOOR**2) - mean).square().mean()
+        over_time = (gains[..., 1:] - gains[..., :-1]).square().mean()
+        over_bands = (gains[:, 1:] - gains[:, :-1]).square().mean()
+        found = {"bands": apart, "long run": LONG_TERM * run, "smooth": STEADINESS * (over_bands + 4.0 * over_time)}
+        if guarded:
+            found["guards"] = guarded * guards(normalise_level(mix.audio(gains)[None]))
+        return found
+
+    return errors

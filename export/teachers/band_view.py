@@ -54,6 +54,11 @@ class BandView:
         window = self.analysis.window().astype(np.float64)
         self._scale = np.sqrt(2.0 / (n_fft * np.square(window).sum()))
 
+    @property
+    def pooling(self) -> tuple[float, Float64]:
+        """A factor for magnitudes, and the matrix [bins, bands] that makes `Seen.power` of their squares."""
+        return float(self._scale), self._pooling
+
     def look(self, audio: Float32) -> Seen:
         """See mono audio [samples]."""
         rms = rms_of(audio)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ... import DuendeError
-from .settings import check_ranges
+from .settings import RATES_HZ, check_choices, check_ranges
 
 WAYS = ("windows", "cached")
 SCALES = ("log", "unit")
@@ -28,7 +28,8 @@ class CoderSettings:
     itself, or spectrograms, laid together before they are inverted.
 
     cached alone. bands: on the ERB scale; width: channels; latent: channels of the code; dilations: of the encoder's
-    and the decoder's layers, in frames. bound_db: no gain goes beyond. smooth_ms: of the gains over time.
+    and the decoder's layers, in frames. smooth_ms: of the wanted changes over time. steps: of the search for gains,
+    guards: weight there of what the player loses (`band_mix`).
     """
 
     way: str = "windows"
@@ -51,19 +52,18 @@ class CoderSettings:
     bands: int = 64
     width: int = 64
     dilations: tuple[int, ...] = (1, 2, 4)
-    bound_db: float = 24.0
+    steps: int = 60
+    guards: float = 2.0
     smooth_ms: float = 60.0
 
     def __post_init__(self) -> None:
-        for name, value, choices in (
+        check_choices(
             ("way", self.way, WAYS),
             ("scale", self.scale, SCALES),
             ("style_code", self.style_code, STYLE_CODES),
             ("inversion", self.inversion, INVERSIONS),
             ("joined", self.joined, JOINS),
-        ):
-            if value not in choices:
-                raise DuendeError(f"{name} {value!r}: choose {', '.join(choices)}")
+        )
         check_ranges(
             ("sample_rate", self.sample_rate, 8000, 192_000),
             ("n_fft", self.n_fft, 64, 65_536),
@@ -78,13 +78,14 @@ class CoderSettings:
             ("rounds", self.rounds, 1, 100_000),
             ("bands", self.bands, 8, 256),
             ("width", self.width, 1, 1024),
-            ("bound_db", self.bound_db, 0.0, 60.0),
+            ("steps", self.steps, 1, 100_000),
+            ("guards", self.guards, 0.0, 1e6),
             ("smooth_ms", self.smooth_ms, 0.0, 1000.0),
             *(("filters", number, 1, 1024) for number in self.filters),
             *(("dilations", number, 1, 256) for number in self.dilations),
         )
-        if self.way == "cached" and not 44_100 <= self.sample_rate <= 96_000:
-            raise DuendeError(f"sample_rate {self.sample_rate}: the way `cached` works at 44100 to 96000 Hz")
+        if self.way == "cached" and self.sample_rate not in RATES_HZ:
+            raise DuendeError(f"sample_rate {self.sample_rate}: for the way `cached` choose 44100 or 48000")
         if self.n_fft % 2:
             raise DuendeError(f"n_fft {self.n_fft} is odd: choose an even number")
         for name, values in (("filters", self.filters), ("dilations", self.dilations)):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from .coder_settings import CoderSettings
+from .settings import GUARDED_S
 from .teacher import Cost, Job, Made
 
 
@@ -13,8 +14,9 @@ class CoderTeacher:
         self.name, self.forms, self.about = name, forms, about
 
     def shortest(self, settings: CoderSettings) -> int:
-        """Two frames of a transform."""
-        return settings.n_fft + settings.hop
+        """Two frames of a transform, and what can be guarded."""
+        least = round(GUARDED_S * settings.sample_rate) if settings.way == "cached" else 0
+        return max(least, settings.n_fft + settings.hop)
 
     def cost(self, content: int, styles: int, settings: CoderSettings) -> Cost:
         """Measured on one core; the network's arithmetic is what counts."""

@@ -19,7 +19,7 @@ from .inversion import from_slopes, griffin_lim, load_librosa, with_phase_of
 from .kernel import KernelObjective, span
 from .objective import Evaluation, Objective
 from .resume import Saved
-from .settings import check_choices, check_ranges
+from .settings import GUARDED_S, RATES_HZ, check_choices, check_ranges
 from .solve import Correlation, Optimiser, Solution, minimise
 from .spectra import Analysis, log_magnitudes, magnitudes, stft
 from .teacher import Cost, Job, Made
@@ -111,7 +111,7 @@ class GramSettings:
             raise DuendeError(f"scales {self.scales}: give sizes that four divides")
         if self.scales and self.optimiser != "adam":
             raise DuendeError("optimiser lbfgs: with scales the search is by adam")
-        if self.scales and self.sample_rate not in (44100, 48000):
+        if self.scales and self.sample_rate not in RATES_HZ:
             raise DuendeError(f"sample_rate {self.sample_rate}: with scales choose 44100 or 48000")
         if self.network in ("picture", "detectors") and self.taps % 2 == 0:
             raise DuendeError(f"taps {self.taps}: filters of a {self.network} network need an odd number")
@@ -136,7 +136,6 @@ MIXED = replace(
     start="content",
     scales=(1024, 4096),
 )
-SHORTEST_MIX_S = 0.5
 
 
 class GramTeacher:
@@ -150,7 +149,7 @@ class GramTeacher:
     def shortest(self, settings: GramSettings) -> int:
         """What the filters span."""
         if settings.scales:
-            return max(round(SHORTEST_MIX_S * settings.sample_rate), 4 * max(settings.scales))
+            return max(round(GUARDED_S * settings.sample_rate), 4 * max(settings.scales))
         return max((shortest_frames(settings.taps, settings.depth, settings.pool) - 1) * settings.hop + 1, settings.hop)
 
     def for_targets(self, sample_rate: int) -> GramSettings:

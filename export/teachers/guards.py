@@ -16,14 +16,11 @@ Float32 = npt.NDArray[np.float32]
 CHROMA, ONSET, LOUDNESS, TONALITY = 2.0, 4.0, 1.0, 2.0
 """Weights of the guards against each other."""
 
-SHORTEST_S = 0.5
-RATES_HZ = (44100, 48000)
-
 
 class Guards:
     """The guards of distillation (`export.losses`) for one content and styles by weight, all mono [samples].
 
-    At least `SHORTEST_S` long, at one of `RATES_HZ`. 0 for the content itself.
+    At least `settings.GUARDED_S` long, at one of `settings.RATES_HZ`. 0 for the content itself.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ from .cached import CausalStack
 from .fitting import device_of, fit, seeded
 from .inversion import load_librosa
 from .resume import Saved
-from .settings import check_ranges
+from .settings import GUARDED_S, RATES_HZ, check_ranges
 from .teacher import Cost, Job, Made
 from .vgg19 import VggErrors, VggSettings, seen_of, shown_of
 from .vgg_layers import Vgg19, operations
@@ -79,8 +79,8 @@ class HybridSettings:
         )
         if not 1 <= len(self.filters) <= 8:
             raise DuendeError(f"filters: {len(self.filters)} layers; give 1 to 8")
-        if self.way == "gains" and not 44_100 <= self.sample_rate <= 96_000:
-            raise DuendeError(f"sample_rate {self.sample_rate}: the way `gains` works at 44100 to 96000 Hz")
+        if self.way == "gains" and self.sample_rate not in RATES_HZ:
+            raise DuendeError(f"sample_rate {self.sample_rate}: for the way `gains` choose 44100 or 48000")
         if self.way == "windows" and self.critic:
             raise DuendeError("critic: only the way `gains` has one")
         _ = self.judged
@@ -184,10 +184,11 @@ class Critic(nn.Module):
 REPAIRED = HybridSettings(
     way="gains",
     sample_rate=48000,
-    learning_rate=3e-3,
-    content_weight=0.2,
+    learning_rate=6e-3,
+    content_weight=0.05,
     style_weight=1.0,
-    smoothness=0.2,
+    smoothness=0.05,
+    guards=0.1,
     iterations=80,
 )
 
@@ -212,7 +213,8 @@ class HybridTeacher:
         """VGG19 wants a picture of some size, the critic one of its span."""
         factor = max(1.0, (settings.n_fft // 2 + 1) / settings.longest_side) if settings.longest_side else 1.0
         frames = max(24.0, 8.0 * factor)
-        return int(frames) * settings.hop
+        least = int(frames) * settings.hop
+        return max(least, round(GUARDED_S * settings.sample_rate)) if settings.guards else least
 
     def cost(self, content: int, styles: int, settings: HybridSettings) -> Cost:
         """VGG19 there and back, as `vgg19` counts it."""

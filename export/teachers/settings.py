@@ -8,6 +8,12 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ... import DuendeError
 
+RATES_HZ = (44100, 48000)
+"""At which signals are made from the content (`sources`) and what the player loses is weighed (`guards`)."""
+
+GUARDED_S = 0.5
+"""What is weighed so is as long at least."""
+
 
 def with_texts(settings: Any, texts: Sequence[str], owner: str) -> Any:
     """A copy of a frozen dataclass with fields set from NAME=VALUE texts; a tuple is written a,b,c.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .band_mix import goal_of, mixed
+from .band_mix import Search, mixed
 from .band_view import BandView, Seen
 from .cached import CausalStack, in_pieces
 from .coder_settings import CoderSettings
@@ -100,8 +100,10 @@ def transfer_by_gains(name: str, job: Job, settings: CoderSettings) -> Made:
         batch=settings.batch,
         learning_rate=settings.learning_rate,
     )
-    goal = goal_of(view, styles, [style.audio for style in job.styles], [style.weight for style in job.styles])
-    audio = mixed(view, job.content, content, change(), goal.at(settings.blend, content), settings)
+    audio = job.content.copy()
+    if settings.blend > 0.0:
+        search = Search(settings.steps, settings.guards, settings.smooth_ms)
+        audio = mixed(view, job, content, styles, change(), settings.blend, search)
     saved.remove()
     details = {
         "parameters": sum(value.numel() for value in coder.parameters()),

@@ -21,10 +21,10 @@ from torch import Tensor
 from ... import DuendeError
 from ..statistics import normalise_level
 from .descent import Descent, Rule, descend
-from .guards import RATES_HZ, SHORTEST_S, Guards
+from .guards import Guards
 from .inversion import load_librosa
 from .resume import Saved
-from .settings import check_choices, check_ranges
+from .settings import GUARDED_S, RATES_HZ, check_choices, check_ranges
 from .spectra import Analysis, log_bands
 from .teacher import Cost, Job, Made
 from .vgg_layers import CONVOLUTIONS, Pooling, Vgg19, deepest, layer_number, operations
@@ -196,7 +196,7 @@ class VggTeacher:
         side = 2 ** (deepest(settings.layers).block - 1)
         factor = max(1.0, (settings.n_fft // 2 + 1) / settings.longest_side) if settings.longest_side else 1.0
         least = int(np.ceil((side + 1) * factor)) * settings.hop
-        return max(least, round(SHORTEST_S * settings.sample_rate)) if settings.guards else least
+        return max(least, round(GUARDED_S * settings.sample_rate)) if settings.guards else least
 
     def cost(self, content: int, styles: int, settings: VggSettings) -> Cost:
         """There and back through the network at 60 GFLOP/s; all that comes out of its layers is held."""

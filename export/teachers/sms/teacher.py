@@ -16,6 +16,7 @@ from ..solve import Optimiser
 from ..teacher import Cost, Job, Made
 from .analysis import SineAnalysis, Tracks
 from .faithful import network, search_tensor, tracks_of
+from .grid import HOP as GRID_HOP
 from .noise import stylised_residual
 from .parts import Parts, split
 from .repaired import stylise
@@ -162,18 +163,20 @@ class SmsTeacher:
         """Analyse, search, and sound."""
         if settings.method == "sines":
             load_librosa()
-        content = split(job.content, settings)
+        margin = -(-settings.window // GRID_HOP) * GRID_HOP if settings.method == "grid" else 0
+        content = split(np.pad(job.content, margin, mode="reflect") if margin else job.content, settings)
         styles = [split(style.audio, settings) for style in job.styles]
         saved = Saved(self.name, job, settings)
         details = {
             "partials per frame, content": round(float(content.tracks.active.sum(axis=1).mean()), 1),
             "partials per frame, style": round(float(np.mean([s.tracks.active.sum(axis=1).mean() for s in styles])), 1),
-            "residual over content, dB": round(_ratio_db(content.residual, job.content), 1),
+            "residual over content, dB": round(_ratio_db(content.residual, content.sound), 1),
         }
         notices: list[str] = []
         if settings.method == "grid":
+            # A sound that is cut off has no sines at its ends, and what is left over there would click.
             audio, found = stylise(content, styles, job, settings, saved)
-            history = found.history
+            audio, history = audio[margin : margin + len(job.content)], found.history
         elif settings.method == "sines":
             sounds = tuple(replace(style, audio=parts.sines) for parts, style in zip(styles, job.styles, strict=True))
             made = CNN.make(replace(job, content=content.sines, styles=sounds), network(settings))

@@ -17,6 +17,7 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 _SIZE, _HOP = 4096, 1024
+_LOW_PARTIALS = 6
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,54 @@ def swaying(audio: Float32, sample_rate: int) -> float:
     spectrum = np.abs(np.fft.rfft(flat)) ** 2
     rates = np.fft.rfftfreq(len(flat), 0.01)
     return float(np.sqrt(spectrum[(rates >= 2.0) & (rates <= 8.0)].sum() * 2.0) / len(level))
+
+
+@dataclass(frozen=True)
+class Sounding:
+    """What can be said of a note without words.
+
+    cents: off the pitch that was asked for. rise_ms: from the first sound to 90 % of the greatest level. bed_db: what
+    lies between the partials, against them, while the note is loud. rest_db: the last 50 ms, against the loudest.
+    """
+
+    cents: float
+    rise_ms: float
+    bed_db: float
+    rest_db: float
+
+
+def sounding(audio: Float32, sample_rate: int, f0: float) -> Sounding:
+    """Of a note [samples] at f0 (Hz)."""
+    hop = sample_rate // 200
+    frames = audio[: len(audio) // hop * hop].reshape(-1, hop).astype(np.float64)
+    level = np.sqrt((frames**2).mean(axis=1))
+    size = round(0.5 * sample_rate)
+    total = np.concatenate([[0.0], np.cumsum(audio.astype(np.float64) ** 2)])
+    start = int((total[size:] - total[:-size]).argmax())
+    spectrum = np.abs(scipy.fft.rfft(audio[start : start + size] * np.hanning(size), 8 * size))
+    width = sample_rate / (8 * size)
+    cents, weights, tones, between = [], [], 0.0, []
+    for number in range(1, min(40, int(0.45 * sample_rate / f0))):
+        low, high = (round(number * f0 * factor / width) for factor in (0.97, 1.03))
+        peak = low + int(spectrum[low:high].argmax())
+        if number <= _LOW_PARTIALS:
+            cents.append(1200.0 * math.log2(peak * width / (number * f0)))
+            weights.append(float(spectrum[peak]))
+        low, middle, high = (round((number + part) * f0 / width) for part in (-0.2, 0.2, 0.8))
+        tones += float((spectrum[low:middle] ** 2).sum())
+        # The middle of what lies between, over the whole width: single partials of a bell are no bed.
+        between.append(float(np.median(spectrum[middle:high] ** 2)) / math.log(2.0) * (high - low))
+    order = np.argsort(cents)
+    at = np.searchsorted(np.cumsum(np.array(weights)[order]), 0.5 * sum(weights))
+    top = level.max()
+    rise = np.flatnonzero(level >= 0.9 * top)[0] - np.flatnonzero(level > 1e-3 * top)[0]
+    rest = float(np.sqrt(np.mean(audio[-sample_rate // 20 :].astype(np.float64) ** 2)))
+    return Sounding(
+        float(np.array(cents)[order][at]),
+        float(rise) * 5.0,
+        10.0 * math.log10(max(sum(between), 1e-20) / max(tones, 1e-12)),
+        20.0 * math.log10(max(rest, 1e-8) / max(float(top), 1e-8)),
+    )
 
 
 DESCRIPTORS: dict[str, tuple[str, bool, Callable[[Float32, int, float], float]]] = {

@@ -1,9 +1,11 @@
-"""A note from envelopes: harmonics of one pitch and bands of noise, both followed through time (after DDSP).
+"""A note from envelopes: partials near the harmonics of a pitch and bands of noise, followed in time (after DDSP).
 
-Envelopes are levels in dB at TIMES: HARMONICS partials, then NOISE bands. Frames lie closer together at the attack.
+Envelopes are levels in dB at TIMES: HARMONICS partials, then NOISE bands. Frames lie closer together where a note
+begins and where it is let go. What does not change with time, or too fast for the frames, are traits: where partials
+really lie, vibrato, flutter, and a second pitch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +17,25 @@ Float64 = npt.NDArray[np.float64]
 HELD_S, LENGTH_S = 3.0, 4.0
 """NSynth's notes: let go after 3 s, heard for 4."""
 
-FRAMES = 80
-TIMES = LENGTH_S * (np.arange(FRAMES) / (FRAMES - 1)) ** 1.4
+_HELD, _LEFT = 68, 28
+FRAMES = _HELD + _LEFT
+TIMES = np.concatenate(
+    [
+        HELD_S * (np.arange(_HELD) / (_HELD - 1)) ** 1.5,
+        HELD_S + (LENGTH_S - HELD_S) * ((np.arange(_LEFT) + 1) / _LEFT) ** 1.5,
+    ]
+)
 HARMONICS = 64
 FLOOR_DB = -90.0
-_SIZE, _HOP = 1024, 256
+GROUPS = (0, 1, 2, 4, 8, 16, 32, 64)
+"""Limits of the groups of partials that flutter alike."""
+
+MOST_AWAY = 0.45
+"""Of the pitch: a partial lies so far from its harmonic at most."""
+
+_SIZE, _HOP = 512, 128
+_RISE_S = 0.002
+_FLUTTER_HZ = 9.0
 
 
 def noise_edges() -> Float64:
@@ -32,39 +48,94 @@ NOISE = 20
 EDGES = noise_edges()
 
 
+def _harmonic() -> Float64:
+    return np.zeros(HARMONICS)
+
+
+def _steady() -> Float64:
+    return np.zeros(len(GROUPS) - 1)
+
+
 @dataclass(frozen=True)
 class Envelopes:
-    """Levels in dB, full scale 0: harmonics [frames, HARMONICS] (peak of a sine), noise [frames, NOISE] (RMS)."""
+    """Levels in dB, full scale 0: harmonics [frames, HARMONICS] (peak of a sine), noise [frames, NOISE] (RMS).
+
+    away: how far each partial lies from its harmonic, in units of the pitch. vibrato: depth in cents, rate in Hz.
+    flutter: irregular changes of level, dB (RMS), of each of GROUPS. second: another pitch that sounds along, its ratio
+    and level (dB under the first; FLOOR_DB: none).
+    """
 
     harmonics: Float64
     noise: Float64
+    away: Float64 = field(default_factory=_harmonic)
+    vibrato: tuple[float, float] = (0.0, 5.5)
+    flutter: Float64 = field(default_factory=_steady)
+    second: tuple[float, float] = (1.25, FLOOR_DB)
 
 
 def render(envelopes: Envelopes, f0: float, sample_rate: int, seconds: float, rng: np.random.Generator) -> Float32:
     """Audio [samples] of a pitch in Hz. What is at FLOOR_DB or under it is silence, so a decayed note leaves no noise.
 
-    Notes shorter or longer than LENGTH_S are let go a second before their end (at half, where that is later); the
-    middle of a longer one is drawn out.
+    It rises within 2 ms, so that no partial begins with a click. Notes shorter or longer than LENGTH_S are let go a
+    second before their end (at half, where that is later); the middle of a longer one is drawn out.
     """
     samples = round(seconds * sample_rate)
     steps = samples // _HOP + 2
     times = _mapped(np.arange(steps) * _HOP / sample_rate, seconds)
-    audio = np.zeros(steps * _HOP)
-    phase = 2.0 * np.pi * f0 / sample_rate * np.arange(len(audio))
+    moving = _Moving.of(envelopes, steps, sample_rate, rng)
+    audio = _partials(envelopes, times, f0, sample_rate, moving, rng)
+    ratio, level = envelopes.second
+    if level > -40.0:
+        audio += 10.0 ** (level / 20.0) * _partials(envelopes, times, ratio * f0, sample_rate, moving, rng)
+    audio += _noise(envelopes.noise, times, sample_rate, rng)[: len(audio)]
+    rise = min(samples, round(_RISE_S * sample_rate))
+    audio[:rise] *= 0.5 - 0.5 * np.cos(np.pi * np.arange(rise) / rise)
+    return audio[:samples].astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Moving:
+    """bend: pitch as a factor [steps]. flutter: level changes in dB of every partial [steps, HARMONICS]."""
+
+    bend: Float64
+    flutter: Float64
+
+    @classmethod
+    def of(cls, envelopes: Envelopes, steps: int, sample_rate: int, rng: np.random.Generator) -> "_Moving":
+        at = np.arange(steps) * _HOP / sample_rate
+        depth, rate = envelopes.vibrato
+        swing = np.sin(2.0 * np.pi * rate * at) * np.clip((at - 0.15) / 0.5, 0.0, 1.0)
+        bend = 2.0 ** (depth * swing / 1200.0)
+        white = rng.standard_normal((steps, HARMONICS))
+        hz = np.fft.rfftfreq(steps, _HOP / sample_rate)
+        shape = (hz > 1.5) / (1.0 + (hz / _FLUTTER_HZ) ** 4)
+        slow = scipy.fft.irfft(scipy.fft.rfft(white, axis=0) * shape[:, None], steps, axis=0)
+        slow /= np.sqrt(np.mean(slow**2, axis=0)) + 1e-9
+        flutter = slow * np.repeat(envelopes.flutter, np.diff(GROUPS))
+        return cls(bend, flutter * np.clip(at / 0.1, 0.0, 1.0)[:, None])
+
+
+def _partials(
+    envelopes: Envelopes, times: Float64, f0: float, sample_rate: int, moving: _Moving, rng: np.random.Generator
+) -> Float64:
+    """The partials of one pitch, summed [steps * hop]."""
     between = np.arange(_HOP) / _HOP
+    audio = np.zeros(len(times) * _HOP)
+    slide = np.append(moving.bend[1:], moving.bend[-1]) - moving.bend
+    phase = 2.0 * np.pi * f0 / sample_rate * np.cumsum((moving.bend[:, None] + slide[:, None] * between).ravel())
     for number in range(HARMONICS):
-        hz = (number + 1) * f0
-        if hz >= 0.47 * sample_rate:
-            break
+        place = number + 1 + envelopes.away[number]
         start = rng.uniform(0.0, 2.0 * np.pi)
+        if place * f0 >= 0.47 * sample_rate:
+            continue
         levels = _gain(np.interp(times, TIMES, envelopes.harmonics[:, number]))
         if levels.max() <= 0.0:
             continue
+        levels = levels * 10.0 ** (moving.flutter[:, number] / 20.0)
         ahead = np.append(levels[1:], levels[-1])
         gains = levels[:, None] + (ahead - levels)[:, None] * between
-        audio += gains.ravel() * np.sin((number + 1) * phase + start)
-    audio[: steps * _HOP] += _noise(envelopes.noise, times, sample_rate, rng)[: steps * _HOP]
-    return audio[:samples].astype(np.float32)
+        audio += gains.ravel() * np.sin(place * phase + start)
+    return audio
 
 
 def _mapped(times: Float64, seconds: float) -> Float64:

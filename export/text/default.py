@@ -1,7 +1,8 @@
-"""The embedded default: a small decoder from words to a note, trained on our own synthesis; no torch, no download.
+"""The embedded default: a small network from words to a note, trained on sampled instruments; no torch, no download.
 
-A sentence becomes words, words and a latent draw become envelopes of harmonics and noise, and these are played as sines
-and shaped noise at 48 kHz. There is no spectrogram to invert, so no metallic phases, and nothing plays after a decay.
+Source and family choose among the instruments that it learned from, of which two or three are mixed; the qualities are
+told to the network, which makes envelopes of partials and noise. These are played as sines and shaped noise at 48 kHz:
+there is no spectrogram to invert, so no metallic phases, and nothing plays after a decay.
 """
 
 import math
@@ -15,8 +16,8 @@ from ... import DuendeError
 from .additive import render
 from .backend import About, Report, Sound, check_request
 from .envelope_code import decode
-from .models import DECODER, FOLDER, LATENT, open_decoder
-from .vocabulary import understand_some
+from .models import DECODER, FOLDER, Player
+from .vocabulary import FAMILIES, QUALITIES, SOURCES, WORDS, understand_some
 
 Float32 = npt.NDArray[np.float32]
 
@@ -24,6 +25,7 @@ SAMPLE_RATE = 48000
 PEAK = 0.7
 LOWEST, HIGHEST = 28, 96
 _PITCH, _BASS_PITCH, _VELOCITY = 57, 40, 100
+_STRICT, _MIXED = 6.0, 0.4
 
 
 class DefaultBackend:
@@ -32,10 +34,10 @@ class DefaultBackend:
     name = "default"
     plays_pitches = True
     about = About(
-        text="words of NSynth's vocabulary to a note, by harmonics and noise",
+        text="words of NSynth's vocabulary to a note, by partials and noise",
         licence="MIT (this program's own)",
         source="this package",
-        size_bytes=3_000_000,
+        size_bytes=10_000_000,
         seconds=0.5,
         seconds_made=4.0,
     )
@@ -51,9 +53,10 @@ class DefaultBackend:
         values = _values(settings, _BASS_PITCH if "bass" in meaning.words else _PITCH)
         report(0, 2, "choosing a timbre")
         rng = np.random.default_rng((seed, 7))
-        latent = (values["variety"] * rng.standard_normal((1, LATENT))).astype(np.float32)
-        known = np.concatenate([meaning.vector, touch_of(values["pitch"], values["velocity"])])[None]
-        code = open_decoder(self._folder)("code", {"known": known, "latent": latent})[0]
+        player = Player(self._folder)
+        instrument = instrument_of(player, meaning.vector, values["variety"], rng)
+        touch = touch_of(values["pitch"], values["velocity"])
+        code = player.code(instrument, touch, meaning.vector[-len(QUALITIES) :])
         report(1, 2, "playing it")
         f0 = 440.0 * 2.0 ** ((values["pitch"] - 69.0) / 12.0)
         audio = render(decode(code, -12.0), f0, SAMPLE_RATE, seconds, rng)
@@ -66,13 +69,43 @@ class DefaultBackend:
         return Sound(audio, SAMPLE_RATE, meaning.notices)
 
 
+def instrument_of(player: Player, words: Float32, variety: float, rng: np.random.Generator) -> Float32:
+    """An instrument [LATENT] that the words fit: one that is known, with some of one or two others like it.
+
+    words: [WORDS]. variety: 0 is what is common to all that fit, 1 is one of them with a little of another. Two
+    families are mixed half and half.
+    """
+    sources, families = words[: len(SOURCES)], words[len(SOURCES) : len(SOURCES) + len(FAMILIES)]
+    wanted = [place for place in range(len(FAMILIES)) if families[place] > 0.0]
+    named_families = player.named[:, len(SOURCES) : len(SOURCES) + len(FAMILIES)]
+    if not wanted:
+        # Any family: first one is drawn, so that what is mixed belongs together.
+        fit = np.exp(_STRICT * (player.named[:, : len(SOURCES)] @ sources))
+        share = (fit[:, None] * named_families).sum(axis=0)
+        drawn = int(rng.choice(len(FAMILIES), p=share / share.sum()))
+        wanted = [drawn]
+    parts = []
+    for place in wanted:
+        fit = _STRICT * (player.named[:, : len(SOURCES)] @ sources + 2.0 * named_families[:, place])
+        weight = np.exp(fit - fit.max()).astype(np.float64)
+        weight /= weight.sum()
+        typical = weight @ player.known
+        count = min(2, int((weight > 1e-9).sum()))
+        chosen = rng.choice(len(weight), count, replace=False, p=weight)
+        share = float(rng.uniform(0.0, _MIXED))
+        own = (1.0 - share) * player.known[chosen[0]] + share * player.known[chosen[-1]]
+        parts.append(typical + variety * (own - typical))
+    assert len(words) == len(WORDS)
+    return np.asarray(np.mean(parts, axis=0), dtype=np.float32)
+
+
 def touch_of(pitch: float, velocity: float) -> Float32:
-    """MIDI pitch and velocity as the decoder takes them, about -1 to 1."""
+    """MIDI pitch and velocity as the network takes them, about -1 to 1."""
     return np.array([(pitch - 62.0) / 24.0, (velocity - 75.0) / 50.0], dtype=np.float32)
 
 
 def _values(settings: Mapping[str, str], pitch: int) -> dict[str, float]:
-    values = {"pitch": float(pitch), "velocity": float(_VELOCITY), "variety": 0.8}
+    values = {"pitch": float(pitch), "velocity": float(_VELOCITY), "variety": 1.0}
     bounds = {"pitch": (LOWEST, HIGHEST), "velocity": (1, 127), "variety": (0, 2)}
     for name, text in settings.items():
         if name not in values:

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ... import DuendeError
-from .additive import FRAMES, HARMONICS, NOISE
+from .envelope_code import CODE
 from .features import FEATURES
-from .vocabulary import WORDS
+from .vocabulary import QUALITIES, WORDS
 
 Float32 = npt.NDArray[np.float32]
 
@@ -20,7 +20,9 @@ FOLDER = Path(__file__).parent / "models"
 DECODER, LISTENER = "decoder.onnx", "listener.onnx"
 PROPERTY = "duende-text"
 MOST_BYTES = 64 << 20
-LATENT, EMBEDDING = 8, 48
+LATENT, EMBEDDING = 24, 48
+TOUCH = 2
+ASKED = LATENT + TOUCH + len(QUALITIES)
 
 
 class Network:
@@ -58,10 +60,27 @@ class Network:
         return answer
 
 
-def open_decoder(folder: Path) -> Network:
-    """known [n, WORDS + 2] and latent [n, LATENT] -> code [n, CODE]."""
-    code = FRAMES * (HARMONICS + NOISE)
-    return _open(folder / DECODER, (("known", len(WORDS) + 2), ("latent", LATENT), ("code", code)))
+class Player:
+    """The decoder: an instrument as a few numbers, and how it is touched, into the code of a note.
+
+    known: the instruments that it learned from [n, LATENT]; named: what each is called [n, WORDS], a share of its notes
+    for every word.
+    """
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        path = folder / DECODER
+        ends = (("asked", ASKED), ("code", CODE), ("known", LATENT), ("named", len(WORDS)))
+        self._network = _open(path, ends)
+        nothing = {"asked": np.zeros((1, ASKED), np.float32)}
+        self.known = self._network("known", nothing)
+        self.named = self._network("named", nothing)
+        if len(self.known) != len(self.named) or not len(self.known):
+            raise DuendeError(f"{path}: {len(self.known)} instruments with {len(self.named)} names")
+
+    def code(self, instrument: Float32, touch: Float32, qualities: Float32) -> Float32:
+        """Of an instrument [LATENT], touch [TOUCH] and qualities [QUALITIES]: the code [CODE]."""
+        asked = np.concatenate([instrument, touch, qualities]).astype(np.float32)
+        return np.asarray(self._network("code", {"asked": asked[None]})[0], dtype=np.float32)
 
 
 class Listener:

@@ -48,6 +48,9 @@ Mode = Literal["timbre", "texture"]
 NO_TEACHER = "none"
 CLIPPED_SHARE = 0.001
 TARGET_PIECES = 24
+LEAST_PIECES = 2
+TEACHING = 0.4
+"""Of the time allowed a teacher may take so much, before the training: a slow one plays fewer pieces."""
 MINUTES, FAMILY_MINUTES = 3.0, 8.0
 MEASURING_S = 15.0
 MOST_STYLES = 8
@@ -211,7 +214,8 @@ def _make_timbre(
         )
     distiller.config = config
     teacher = request.teacher or NO_TEACHER
-    targets = _targets(teacher, distiller.audio[:TARGET_PIECES], styles, config, say)
+    pieces, allowed = distiller.audio[:TARGET_PIECES], _seconds_left(request, started)
+    targets = _targets(teacher, pieces, styles, config, say, TEACHING * allowed)
     checkpoint = _checkpoint(request)
     if not request.resume:
         checkpoint.remove()
@@ -375,12 +379,19 @@ def _targets(
     styles: Sequence[StyleClip],
     config: DistillConfig | TextureConfig,
     say: Callable[[str], None],
+    allowed: float = math.inf,
 ) -> list[list[Float32]] | None:
-    """A teacher's sound of pieces of the content in each style, kept on disk for the next time; None without one."""
+    """A teacher's sound of pieces of the content in each style, kept on disk for the next time; None without one.
+
+    allowed: seconds that it may take by its own forecast; it plays the first pieces alone where all take longer.
+    """
     if teacher == NO_TEACHER:
         return None
     cache, rate = home() / "cache" / "teachers", config.sample_rate
     needed = sum(lesson_seconds(lesson(teacher, rate), pieces, style.audio) for style in styles)
+    if needed > allowed:
+        count = min(len(pieces), max(LEAST_PIECES, int(len(pieces) * allowed / needed)))
+        needed, pieces = needed * count / len(pieces), pieces[:count]
     say(f"the teacher plays {len(pieces)} pieces: about {duration(needed)}")
 
     def report(name: str, done: int, total: int) -> None:

@@ -1,14 +1,19 @@
 """Settings from the command line: every type that a system's settings may have, and one line for what does not fit."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 
 from duende import DuendeError
 from duende.export.teachers.registry import NAMES, teacher
 from duende.export.teachers.settings import plain, with_texts
+from duende.export.teachers.transfer import with_iterations
+
+MEASURED = Path(__file__).resolve().parents[1] / "docs" / "reproductions.json"
 
 
 @dataclass(frozen=True)
@@ -88,3 +93,38 @@ def test_every_setting_of_every_system_can_be_written_and_read(name: str) -> Non
         cost = system.cost(3 * settings.sample_rate, 5 * settings.sample_rate, settings)
         assert cost.seconds > 0.0
         assert cost.memory > 0
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("name", NAMES)
+def test_forecasts_grow_with_the_sound_and_with_the_work(name: str) -> None:
+    pytest.importorskip("torch")
+    system = teacher(name)
+    for form, settings in system.forms.items():
+        rate = settings.sample_rate
+        short, double, long = (system.cost(seconds * rate, 5 * rate, settings) for seconds in (3, 6, 30))
+        assert short.seconds < double.seconds < long.seconds, form
+        assert long.seconds > 3.0 * short.seconds, form
+        assert short.memory < double.memory < long.memory, form
+        assert system.cost(3 * rate, 10 * rate, settings).memory > short.memory, form
+        harder = with_iterations(settings, 4 * settings.iterations, name)
+        assert system.cost(3 * rate, 5 * rate, harder).seconds > 1.2 * short.seconds, form
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("name", NAMES)
+def test_forecasts_are_near_what_was_measured(name: str) -> None:
+    pytest.importorskip("torch")
+    system, rows = teacher(name), json.loads(MEASURED.read_text())["rows"]
+    allowed = {"cnn": 300.0, "kernel": 30.0}.get(name, 600.0)
+    for form in ("faithful", "repaired"):
+        settings = system.forms[form]
+        said = system.cost(3 * settings.sample_rate, 5 * settings.sample_rate, settings)
+        assert said.seconds < allowed
+        assert said.memory < 6e9
+        made = [row for row in rows.get(f"{name}:{form}", {}).values() if "cpu_seconds" in row]
+        took = np.median([row["cpu_seconds"] for row in made]) if made else said.seconds
+        # Two seconds are what it takes to begin, more or less.
+        assert 0.5 < (said.seconds + 2.0) / (took + 2.0) < 2.0, form
+        assert took < allowed, form
+        assert all(row["memory"] < 6e9 for row in made), form

@@ -23,9 +23,10 @@ class CoderTeacher:
         frames = (content + styles) / settings.hop
         if settings.way == "windows":
             work = settings.iterations * frames * (settings.n_fft / 2) * sum(settings.filters)
-            return Cost(2.0 + 2.5e-9 * work, int(3e8 + 2e3 * (content + styles)))
+            return Cost(2.0 + 2.5e-9 * work, int(1.2e8 + 4e2 * (content + styles)))
         work = settings.iterations * 4.0 * frames * settings.width**2 * len(settings.dilations)
-        return Cost(2.0 + 2e-9 * work, int(3e8 + 2e3 * (content + styles)))
+        seconds = 1e-9 * work + 6e-7 * settings.steps * content
+        return Cost(1.0 + seconds, int(1.5e8 + 5e2 * (content + styles)))
 
     def make(self, job: Job, settings: CoderSettings) -> Made:
         """See `window_coder` and `timbre_coder`."""

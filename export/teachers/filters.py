@@ -167,7 +167,8 @@ def _random(generator: np.random.Generator, shape: tuple[int, int], deviation: f
         while (far := np.abs(numbers) > 2.0).any():
             numbers[far] = generator.standard_normal(int(far.sum()), dtype=np.float32)
         deviation *= 1.0 / (np.sqrt(2.0) * _TRUNCATED)
-    return numbers * np.float32(deviation)
+    numbers *= np.float32(deviation)
+    return numbers
 
 
 def _random_layer(numbers: Tensor, high: int, taps: int, inputs: int, groups: int) -> Layer:

@@ -158,16 +158,16 @@ class GramTeacher:
         return replace(KEEPING_PHASE, sample_rate=sample_rate, n_fft=n_fft, hop=n_fft // 4)
 
     def cost(self, content: int, styles: int, settings: GramSettings) -> Cost:
-        """Products of patches with filters, or of frames with frames, at 20 GFLOP/s, and what is held of them."""
+        """Products of patches with filters, or of frames with frames; speeds are those of one core."""
         hop, bins = settings.hop, settings.n_fft // 2 + 1
         own = 1 + min(content // hop, settings.frames or content)
         both = own + 1 + styles // hop
         evaluations = 1.1 * settings.iterations
         if settings.scales:
             seconds = evaluations * (1 + len(settings.scales)) * 4e-7 * content
-            memory = (1 + len(settings.scales)) * 3000 * content
+            memory = (1 + len(settings.scales)) * (700 * content + 200 * styles)
         elif self._closed:
-            seconds = evaluations * (own * both * (4.0 * bins + 400.0)) / 10e9
+            seconds = evaluations * (own * both * (4.0 * bins + 400.0)) / 16e9
             memory = own * both * 4 * 12
         else:
             flat = settings.network in ("bins", "per-bin")
@@ -179,7 +179,7 @@ class GramTeacher:
             )
             summed = first + (settings.depth - 1) * filters * settings.taps
             most = min(filters, positions * both / own)
-            seconds = evaluations * positions * filters * (6.0 * summed + 4.0 * most) / 40e9
+            seconds = evaluations * positions * filters * (6.0 * summed + 4.0 * most) / 100e9
             memory = 4 * filters * (summed + 6 * positions * both // own) + (
                 8 * settings.taps * bins * both if flat else 0
             )

@@ -25,7 +25,7 @@ from .inversion import load_librosa
 from .resume import Saved
 from .settings import GUARDED_S, RATES_HZ, check_ranges
 from .teacher import Cost, Job, Made
-from .vgg19 import VggErrors, VggSettings, seen_of, shown_of
+from .vgg19 import MIX_S, VggErrors, VggSettings, seen_of, shown_of
 from .vgg_layers import Vgg19, operations
 from .vgg_pictures import DecibelPicture, GainPicture, Shown
 from .window_coder import WindowCoder
@@ -222,6 +222,8 @@ class HybridTeacher:
         own = judged.size(content)
         seconds = 4.0 * operations(*own, judged.layers) * settings.iterations / 60e9
         pixels = 3.0 * own[0] * own[1] + 2.0 * float(np.prod(judged.size(styles)))
+        if settings.way == "gains":
+            seconds += MIX_S * content * settings.iterations
         return Cost(1.1 * seconds + 5.0, int(4.0 * 300.0 * pixels + 1e8))
 
     def make(self, job: Job, settings: HybridSettings) -> Made:

@@ -36,6 +36,7 @@ Picture = Literal["decibels", "gains"]
 Norm = Literal["positions", "all", "own"]
 Start = Literal["content", "noise"]
 
+MIX_S = 1e-6  # for each sample and step: mixing and the guards, there and back, measured on one core
 NOISE = 0.1  # deviation of a start from noise
 
 
@@ -199,9 +200,11 @@ class VggTeacher:
         return max(least, round(GUARDED_S * settings.sample_rate)) if settings.guards else least
 
     def cost(self, content: int, styles: int, settings: VggSettings) -> Cost:
-        """There and back through the network at 60 GFLOP/s; all that comes out of its layers is held."""
+        """There and back through the network at 60 GFLOP/s, and the mix; all that comes out of its layers is held."""
         own, other = settings.size(content), settings.size(styles)
         seconds = 4.0 * operations(*own, settings.layers) * settings.iterations / 60e9
+        if settings.picture == "gains":
+            seconds += MIX_S * content * settings.iterations
         last = layer_number(deepest(settings.layers).name)
         held = sum(c.outputs / 4.0 ** (c.block - 1) for c in CONVOLUTIONS[: last + 1])
         network = sum(9 * c.inputs * c.outputs for c in CONVOLUTIONS[: last + 1])

@@ -141,19 +141,19 @@ class SmsTeacher:
         return max(own, 8192 if settings.method == "grid" else settings.taps * settings.hop)
 
     def cost(self, content: int, styles: int, settings: SmsSettings) -> Cost:
-        """Of the search; the analysis takes less than real time."""
+        """Of the search, measured on one core; the analysis takes less than real time."""
         if settings.method == "sines":
             return CNN.cost(content, styles, network(settings))
         if settings.method == "grid":
             frames = content / 512
-            return Cost(1.0 + settings.iterations * frames * 4e-4, int(2e8 + frames * 3e5 + styles / 512 * 2e5))
+            return Cost(1.0 + settings.iterations * frames * 9e-4, int(2e8 + frames * 3e5 + styles / 512 * 2e5))
         own, both = content // settings.hop + 1, (content + styles) // settings.hop + 2
         evaluations = 1.1 * settings.iterations
         if settings.height == 0:
             size = 3 * settings.sines * settings.taps
             work = own * settings.filters * (6.0 * size + 4.0 * both)
             return Cost(
-                evaluations * work / 40e9, 4 * size * (settings.filters + 2 * both) + 24 * settings.filters * both
+                evaluations * work / 100e9, 4 * size * (settings.filters + 2 * both) + 24 * settings.filters * both
             )
         positions = own * settings.sines
         work = positions * settings.filters * (18.0 * settings.height * settings.taps + 6.0 * settings.filters)

@@ -282,7 +282,7 @@ def connected(address: str, workers: int | None) -> Any:
             ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
         else:
             ray.init(address=target, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+    except Exception as error:  # Ray raises plain ones, too
         where = "a cluster on this machine cannot be started" if target is None else f"cluster {target}: cannot join"
         raise DuendeError(f"{where}: {_short(error)}") from error
     return ray

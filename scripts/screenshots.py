@@ -14,8 +14,9 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 from duende.export.pluck import demo_phrase
 from jackd import RATE
-from stage import SIZES, Browser, reachable, wait_until
+from stage import SIZES, Browser, reachable
 from stage_live import Rig
+from waiting import wait_until
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 VIEWS = ("play", "chain", "presets", "look")

@@ -6,10 +6,9 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,19 +21,11 @@ from duende.engine.control.settings import NetworkSettings, Settings
 from duende.presets.format import FORMAT, Preset, SlotPreset
 from models import tiny_model, tiny_weights
 from sessions import tiny_session
+from waiting import PATIENCE_S, wait_until
 
-PATIENCE_S = 30.0
 SIZES = {"phone": (390, 844), "tablet": (1024, 768), "desktop": (1440, 900)}
 
 T = TypeVar("T")
-
-
-def wait_until(condition: Callable[[], bool], what: str = "", seconds: float = PATIENCE_S) -> None:
-    """Return as soon as it holds; AssertionError after so long."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, f"not within {seconds:g} s: {what}"
-        time.sleep(0.02)
 
 
 def free_port() -> int:

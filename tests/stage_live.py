@@ -15,7 +15,8 @@ from duende.engine.control.client import ask
 from duende.engine.control.instances import InstanceInfo
 from duende.engine.control.namespace import Value
 from jackd import RATE, Server
-from stage import PATIENCE_S, free_port, wait_until
+from stage import free_port
+from waiting import PATIENCE_S, wait_until
 
 Float32 = npt.NDArray[np.float32]
 

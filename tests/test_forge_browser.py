@@ -15,7 +15,8 @@ import soundfile
 from duende.presets.pack import pack
 from sessions import tiny_library
 from signals import tone
-from stage import SIZES, Browser, Host, free_port, wait_until
+from stage import SIZES, Browser, Host, free_port
+from waiting import wait_until
 
 pytest.importorskip("nicegui")
 pytest.importorskip("selenium")

@@ -10,7 +10,8 @@ import pytest
 from duende.presets.format import FORMAT, Preset
 from duende.presets.library import Library
 from duende.presets.pack import pack
-from stage import SIZES, Browser, Gui, Host, wait_until
+from stage import SIZES, Browser, Gui, Host
+from waiting import wait_until
 
 pytest.importorskip("nicegui")
 pytest.importorskip("selenium")

@@ -11,7 +11,8 @@ import pytest
 from duende import DuendeError
 from duende.gui.app import Options, run_gui
 from duende.gui.target import Target
-from stage import Gui, free_port, reachable, status_of, wait_until
+from stage import Gui, free_port, reachable, status_of
+from waiting import wait_until
 
 
 def gui(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:

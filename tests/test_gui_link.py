@@ -25,7 +25,8 @@ from duende.gui.target import Target
 from duende.presets.format import FORMAT, Preset
 from duende.presets.library import Library
 from duende.presets.pack import pack
-from stage import PATIENCE_S, Host, free_port
+from stage import Host, free_port
+from waiting import PATIENCE_S
 
 
 @pytest.fixture(scope="module")

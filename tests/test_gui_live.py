@@ -10,8 +10,9 @@ pytest.importorskip("selenium")
 from selenium.webdriver import ActionChains, Keys
 
 from sessions import tiny_library
-from stage import Browser, reachable, wait_until
+from stage import Browser, reachable
 from stage_live import Rig, tone
+from waiting import wait_until
 
 pytestmark = pytest.mark.live("jackd", "chromium", "chromedriver")
 

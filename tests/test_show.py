@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -21,18 +21,11 @@ from duende.engine.shared import SharedState, map_state
 from duende.engine.telemetry import Telemetry
 from jackd import Server
 from sessions import tiny_library
+from waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.live
 
 PERIOD = 128
-PATIENCE_S = 60.0
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.005)
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +63,13 @@ class Program:
             self.process.kill()
             raise
         assert self.process.poll() is None, self._output.read()
-        self.info: InstanceInfo = self._mine()[0]
         self.folder = next(runtime_folder().glob(f"{FOLDER}{self.info.pid}-*"))
         self.shared: SharedState = map_state(self.folder / "state")
+
+    @property
+    def info(self) -> InstanceInfo:
+        """Where it is reached now: control that starts again may find its port taken."""
+        return self._mine()[0]
 
     @property
     def _output(self) -> IO[str]:

@@ -14,7 +14,7 @@ from duende.engine.control.osc import encode
 from duende.engine.control.peer import Peer
 from duende.engine.control.transport import TURN, OscServer
 from fuzzing.siege import SilentHost, besiege
-from stage import wait_until
+from waiting import wait_until
 
 COUNT = 1000
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,13 +19,13 @@ from duende.engine.params import GLOBALS
 from duende.engine.preset import build_rig
 from duende.engine.slots import processor_for
 from models import dry_model
+from waiting import PATIENCE_S, wait_until
 
 pytestmark = [
     pytest.mark.alone,
     pytest.mark.skipif(os.name != "posix", reason="signals that stop and kill"),
 ]
 
-PATIENCE_S = 30.0
 AMOUNT = [row.name for row in GLOBALS].index("amount")
 
 
@@ -70,13 +70,6 @@ class Watched:
         child = self.supervisor._engine
         assert child is not None
         return child.process.pid
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.005)
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ from duende.engine.messages import EngineSetup
 from duende.presets.format import FORMAT, Preset
 from duende.presets.library import Library
 from fuzzing.targets import TARGETS
-from stage import PATIENCE_S, free_port, wait_until
+from stage import free_port
+from waiting import PATIENCE_S, wait_until
 
 CONNECTIONS = 8
 ANSWERS = 1 << 16

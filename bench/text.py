@@ -125,8 +125,8 @@ def _told(data: DataSet, sounds: int) -> list[str]:
     made_own, made_others = _cosines(listener, made_features, drawn)
     instruments = len({note.instrument for note in notes})
     return [
-        f"What the listener tells. Held out: {len(notes)} notes of {instruments} instruments that nothing was trained on",
-        f"or chosen by; the interval (95 %) is over instruments. Made: {len(drawn)} sounds from such notes' prompts,",
+        f"What the listener tells. Held out: {len(notes)} notes of {instruments} instruments that nothing was trained",
+        f"on or chosen by; interval (95 %) over instruments. Made: {len(drawn)} sounds from such notes' prompts,",
         "pitches and velocities; interval over sounds. Source and family: the likeliest word. Qualities: how often a",
         "sound that has it ranks before one that has not. Listener and decoder learned from one set: it judges whether",
         "sounds are what that set means by the words, not whether people would say so.",

@@ -12,6 +12,7 @@ import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -28,6 +29,20 @@ settings.load_profile("repeatable")
 def rng() -> np.random.Generator:
     """A generator with the same seed in every test."""
     return np.random.default_rng(seed=440)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Products and networks as small as the tests' are slower on several threads."""
+    threadpool_limits = pytest.importorskip("threadpoolctl").threadpool_limits
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch is not None else 1
+    if torch is not None:
+        torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
+    if torch is not None:
+        torch.set_num_threads(threads)
 
 
 def missing_for(marker: str, programs: tuple[str, ...] = ()) -> str | None:

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from threadpoolctl import threadpool_limits
 
 from duende import DuendeError
 from duende.export.measures import StyleTarget, chroma_agreement
@@ -22,19 +21,9 @@ from duende.export.teachers.teacher import Job, Step, StyleSound
 from duende.export.teachers.transport import moments, monge_map, moved
 from signals import snr_db
 
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("one_thread")]
 
 Float32 = npt.NDArray[np.float32]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    """Networks as small as these are slower on several threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(before)
 
 
 def plucks(rate: int, seconds: float = 1.2) -> Float32:

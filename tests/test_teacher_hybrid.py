@@ -13,34 +13,17 @@ from duende import DuendeError
 from duende.export.measures import StyleTarget
 from duende.export.teachers.hybrid import TEACHER, Critic, HybridSettings, Painter, _adversarial
 from duende.export.teachers.teacher import Job, Step, StyleSound
-from signals import noise, tone
+from teacher_sounds import dark, hiss, job_of
 
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("one_thread")]
 
 Float32 = npt.NDArray[np.float32]
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def dark(rate: int) -> Float32:
-    """Two notes that die away."""
-    length = round(0.4 * rate)
-    fall = np.exp(-5.0 * np.arange(length) / length).astype(np.float32)
-    return np.concatenate([tone(hz, length, rate_hz=rate) * fall for hz in (147.0, 220.0)])
-
-
-def hiss(rate: int) -> Float32:
-    return noise(np.random.default_rng(5), round(0.6 * rate), level_dbfs=-20.0)
+NOTES, NOISE_S = (147.0, 220.0), 0.6
 
 
 def job(rate: int, **more: Any) -> Job:
-    return Job(dark(rate), (StyleSound(hiss(rate)),), **more)
+    return job_of(dark(rate, NOTES), hiss(rate, NOISE_S), **more)
 
 
 FAITHFUL = replace(
@@ -62,11 +45,11 @@ CRITIC = replace(REPAIRED, iterations=3, critic=0.05)
 
 def test_the_style_error_falls_and_the_style_comes() -> None:
     made = TEACHER.make(job(48000), REPAIRED)
-    assert list(made.history[0].errors) == ["content", "style", "smoothness"]
+    assert list(made.history[0].errors) == ["content", "style", "smoothness", "guards"]
     assert made.history[-1].errors["style"] < 0.5 * made.history[0].errors["style"]
-    target = StyleTarget(hiss(48000), 48000)
-    assert target.distances(made.audio)[0] < 0.7 * target.distances(dark(48000))[0]
-    assert made.audio.shape == dark(48000).shape
+    target = StyleTarget(hiss(48000, NOISE_S), 48000)
+    assert target.distances(made.audio)[0] < 0.7 * target.distances(dark(48000, NOTES))[0]
+    assert made.audio.shape == dark(48000, NOTES).shape
     assert made.notices == ["VGG19 has random weights (He, seeded)"]
 
 
@@ -74,7 +57,7 @@ def test_as_proposed_the_error_falls() -> None:
     made = TEACHER.make(job(22050), FAITHFUL)
     assert made.history[-1].total < 0.9 * made.history[0].total
     assert np.isfinite(made.audio).all()
-    assert made.audio.shape == dark(22050).shape
+    assert made.audio.shape == dark(22050, NOTES).shape
 
 
 @pytest.mark.parametrize("settings", [replace(FAITHFUL, iterations=3), CRITIC])
@@ -152,5 +135,5 @@ def test_forms_are_described_and_their_cost_is_bearable() -> None:
         assert 0.0 < cost.seconds < 600.0
         assert 0 < cost.memory < 6 << 30
     least = TEACHER.shortest(CRITIC)
-    shortest = Job(dark(48000)[:least], (StyleSound(hiss(48000)[:least]),))
+    shortest = Job(dark(48000, NOTES)[:least], (StyleSound(hiss(48000, NOISE_S)[:least]),))
     assert TEACHER.make(shortest, replace(CRITIC, iterations=1)).audio.shape == (least,)

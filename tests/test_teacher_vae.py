@@ -7,40 +7,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 
 from duende.export.measures import StyleTarget
 from duende.export.teachers.coder_settings import CoderSettings
-from duende.export.teachers.teacher import Job, Step, StyleSound
+from duende.export.teachers.teacher import Job, Step
 from duende.export.teachers.vae import TEACHER
-from signals import noise, tone
+from teacher_sounds import dark, hiss, job_of
 
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("one_thread")]
 
 Float32 = npt.NDArray[np.float32]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def dark(rate: int) -> Float32:
-    """Three notes that die away."""
-    length = round(0.4 * rate)
-    fall = np.exp(-5.0 * np.arange(length) / length).astype(np.float32)
-    return np.concatenate([tone(hz, length, rate_hz=rate) * fall for hz in (147.0, 196.0, 110.0)])
-
-
-def hiss(rate: int) -> Float32:
-    return noise(np.random.default_rng(5), rate, level_dbfs=-20.0)
-
-
 def job(rate: int, **more: Any) -> Job:
-    return Job(dark(rate), (StyleSound(hiss(rate)),), **more)
+    return job_of(dark(rate), hiss(rate), **more)
 
 
 FAITHFUL = replace(TEACHER.forms["faithful"], n_fft=512, hop=256, iterations=12, filters=(4, 8), latent=8)

@@ -2,7 +2,6 @@
 
 import json
 import struct
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("one_thread")]
 
 from duende import DuendeError  # noqa: E402
 from duende.export.measures import StyleTarget, chroma_agreement, onset_f1  # noqa: E402
@@ -24,6 +23,7 @@ from duende.export.teachers.vgg19 import TEACHER, VggSettings  # noqa: E402
 from duende.export.teachers.vgg_layers import CONVOLUTIONS, Vgg19, layer_number, operations  # noqa: E402
 from duende.export.teachers.vgg_pictures import DecibelPicture, GainPicture, band_picture  # noqa: E402
 from duende.export.teachers.vgg_weights import load_weights  # noqa: E402
+from teacher_sounds import bright, job_of, plucks  # noqa: E402
 
 Float32 = npt.NDArray[np.float32]
 
@@ -38,35 +38,8 @@ SMALL = TINY | {"sample_rate": 16000, "n_fft": 256, "hop": 128}
 RATE = 48000
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def plucks(rate: int, seconds: float = 0.6, notes: tuple[float, ...] = (196.0, 247.0, 330.0)) -> Float32:
-    """Notes that begin at once and die away, over a little noise."""
-    rng = np.random.default_rng(5)
-    out = 1e-4 * rng.standard_normal(round(seconds * rate))
-    for index, hertz in enumerate(notes):
-        t = np.arange(len(out)) / rate - 0.08 - index * (seconds - 0.1) / len(notes)
-        body = sum(np.sin(2.0 * np.pi * k * hertz * t) / k for k in range(1, 9))
-        out += np.where(t >= 0.0, body * np.exp(-8.0 * np.maximum(t, 0.0)), 0.0)
-    return np.asarray(0.3 * out / np.abs(out).max(), dtype=np.float32)
-
-
-def bright(rate: int, seconds: float = 0.6) -> Float32:
-    """A held note with a bright, noisy spectrum."""
-    rng = np.random.default_rng(6)
-    t = np.arange(round(seconds * rate)) / rate
-    held = sum(np.sin(2.0 * np.pi * k * 294.0 * t) for k in range(1, 20))
-    return np.asarray(0.02 * held + 0.05 * rng.standard_normal(len(t)), dtype=np.float32)
-
-
 def job(rate: int, **changes: Any) -> Job:
-    return replace(Job(plucks(rate), (StyleSound(bright(rate)),)), **changes)
+    return replace(job_of(plucks(rate), bright(rate)), **changes)
 
 
 def random_weights(names: tuple[str, ...] = LAYERS, seed: int = 3) -> dict[str, Any]:

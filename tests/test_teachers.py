@@ -1,11 +1,10 @@
 """Both forms of the teacher: they are the published error and its mean, their slopes are right, the search descends."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from threadpoolctl import threadpool_limits
 
 from duende.export.teachers.cnn import CnnObjective, FilterBank, GramError, fresh_errors, fresh_style_error
 from duende.export.teachers.kernel import KernelObjective, arc, diagonal_sums, span, spread_diagonals
@@ -15,16 +14,11 @@ from duende.export.teachers.spectra import Analysis, istft, log_magnitudes, magn
 from duende.export.teachers.teacher import Step
 from signals import noise, snr_db, tone
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 Float32 = npt.NDArray[np.float32]
 
 BINS, FILTERS, TAPS, ALPHA = 20, 48, 5, 0.3
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Products as small as these are slower on several threads."""
-    with threadpool_limits(1):
-        yield
 
 
 def spectrogram(rng: np.random.Generator, frames: int, bins: int = BINS) -> Float32:

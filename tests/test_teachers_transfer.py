@@ -1,7 +1,6 @@
 """What surrounds every system: parts, sides, weights, memory, resumption, and one line for what cannot be."""
 
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from threadpoolctl import threadpool_limits
 
 from duende import DuendeError
 from duende.export.teachers import transfer as module
@@ -21,17 +19,12 @@ from duende.export.teachers.transfer import Choice, Options, Progress, choose, d
 from signals import noise, snr_db, tone
 from systems import RATE, PlainSettings, PlainSystem
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 Float32 = npt.NDArray[np.float32]
 
 GRAM_HZ = 22050
 QUICK = ("iterations=12", "filters=64", "inversion=input-phase", "start=content")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Products as small as these are slower on several threads."""
-    with threadpool_limits(1):
-        yield
 
 
 @pytest.fixture

@@ -49,13 +49,14 @@ def sounds(folder: Path, count: int, seconds: float) -> None:
         soundfile.write(folder / f"{number:03d}.wav", phrase * np.float32(0.5 + 0.4 * number / count), RATE)
 
 
-def plain(source: Path, target: Path) -> float:
+def plain(source: Path, target: Path) -> dict[str, float]:
     """Seconds of the same files one after the other, without tasks."""
     target.mkdir()
-    entry, started = Library().find(PRESET), time.perf_counter()
+    entry, started, spent = Library().find(PRESET), time.perf_counter(), time.process_time()
     for path in sorted(source.iterdir()):
         render_file(load_rig(entry), path, target / path.name)
-    return time.perf_counter() - started
+    took = time.perf_counter() - started
+    return {"start": 0.0, "work": took, "busy": took, "processor": time.process_time() - spent}
 
 
 def rendered(source: Path, folder: Path, open_runner: Callable[[Store], Runner]) -> dict[str, float]:
@@ -69,7 +70,7 @@ def rendered(source: Path, folder: Path, open_runner: Callable[[Store], Runner])
         found = run_batch(items, runner, store, total)
         ended = time.perf_counter()
     assert not found.failed, found.failed
-    return {"start": started - began, "work": ended - started, "busy": found.busy_s}
+    return {"start": started - began, "work": ended - started, "busy": found.busy_s, "processor": found.processor_s}
 
 
 def ready(runner: Runner) -> None:
@@ -138,7 +139,7 @@ def measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     rows |= {name: [] for name in ("in this process", *runners)}
     there: list[float] = []
     for number in range(options.rounds):
-        rows["plain"].append({"start": 0.0, "work": plain(source, folder / f"plain{number}")})
+        rows["plain"].append(plain(source, folder / f"plain{number}"))
         for name, opened in {"in this process": lambda store: Here(store.staging), **runners}.items():
             place = folder / f"{name}{number}"
             try:
@@ -171,11 +172,11 @@ def page(options: argparse.Namespace, found: dict[str, Any]) -> str:
         "",
         "# Work spread over workers",
         "",
-        f"{options.files} files of {options.seconds:g} s through the preset `{PRESET}`, {options.rounds} rounds, "
-        f"interleaved; medians. Ratios are to the plain calls of the same round. {said()}",
+        f"{options.files} files of {options.seconds:g} s through the preset `{PRESET}`, "
+        f"{options.rounds} round{'s' * (options.rounds > 1)}, interleaved; medians. Ratios are to the plain calls of the same round. {said()}",
         "",
-        "| how | start, s | work, s | files per s | times real time | to plain |",
-        "|---|---|---|---|---|---|",
+        "| how | start, s | work, s | files per s | times real time | to plain | processor, s per file |",
+        "|---|---|---|---|---|---|---|",
     ]
     plain_rows = found["rows"]["plain"]
     for name, rows in found["rows"].items():
@@ -185,12 +186,14 @@ def page(options: argparse.Namespace, found: dict[str, Any]) -> str:
         start = statistics.median(row["start"] for row in rows)
         ratio = statistics.median(base["work"] / row["work"] for base, row in zip(plain_rows, rows, strict=False))
         lines.append(
-            f"| {name} | {start:.1f} | {work:.2f} | {options.files / work:.2f} | {audio / work:.1f} | {ratio:.2f} |"
+            f"| {name} | {start:.1f} | {work:.2f} | {options.files / work:.2f} | {audio / work:.1f} | {ratio:.2f} "
+            f"| {statistics.median(row['processor'] for row in rows) / options.files:.3f} |"
         )
     lines += [
         "",
         "`plain` calls `render_file` in one process, one file after the other. `in this process` adds tasks, hashes "
-        "and the store. Start: until all workers take orders.",
+        "and the store. Start: until all workers take orders. Processor: what the work itself took, which does not "
+        "depend on who else is at work.",
         "",
         "| workers | time of a task beside its work, ms | tasks per s | inputs, MB/s |",
         "|---|---|---|---|",

@@ -342,7 +342,16 @@ def _ray() -> Any:
 
 
 def _refused(key: str, reason: str) -> Answer:
-    return {"key": key, "fault": "node", "reason": reason, "trace": "", "data": None, "cost": {}, "seconds": 0.0}
+    return {
+        "key": key,
+        "fault": "node",
+        "reason": reason,
+        "trace": "",
+        "data": None,
+        "cost": {},
+        "seconds": 0.0,
+        "processor_s": 0.0,
+    }
 
 
 def _short(error: BaseException) -> str:

@@ -56,13 +56,17 @@ class State:
 
 @dataclass
 class Summary:
-    """How a batch went. failed: (item, reason), in the order in which they failed. seconds: by the clock."""
+    """How a batch went. failed: (item, reason), in the order in which they failed.
+
+    seconds: by the clock. busy_s, processor_s: of all workers together, by the clock and of their processors.
+    """
 
     made: int = 0
     there: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
     busy_s: float = 0.0
+    processor_s: float = 0.0
 
 
 @dataclass
@@ -216,6 +220,7 @@ class _Run:
             return
         self._held[event.worker].remove(job)
         self._summary.busy_s += answer["seconds"]
+        self._summary.processor_s += answer["processor_s"]
         if answer["fault"] == "node":
             self._trouble = answer["reason"]
             self._say(f"a machine gets no more work: {answer['reason']}")

@@ -20,7 +20,8 @@ from duende import DuendeError
 from duende.engine.bench import machine
 from duende.engine.control.client import ask
 from jackd import Server
-from test_show import Program, wait_until
+from test_show import Program
+from waiting import wait_until
 
 TIMES = 20
 SETTLE_S = 2.0

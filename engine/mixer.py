@@ -429,9 +429,8 @@ class GainLaw:
 
     def _view(self, frames: int) -> "_LawViews":
         gain, bins = self._gain[:, :frames], self._bins[:, :frames]
-        energy, band_energy, products = (
-            whole[:, :frames] for whole in (self._energy, self._band_energy, self._products)
-        )
+        energy, band_energy = self._energy[:, :frames], self._band_energy[:, :frames]
+        products = self._products[:, :frames]
         excitations = range(gain.shape[2])
         return _LawViews(
             gain=gain,

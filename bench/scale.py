@@ -173,7 +173,8 @@ def page(options: argparse.Namespace, found: dict[str, Any]) -> str:
         "# Work spread over workers",
         "",
         f"{options.files} files of {options.seconds:g} s through the preset `{PRESET}`, "
-        f"{options.rounds} round{'s' * (options.rounds > 1)}, interleaved; medians. Ratios are to the plain calls of the same round. {said()}",
+        f"{options.rounds} round{'s' * (options.rounds > 1)}, interleaved; medians. "
+        f"Ratios are to the plain calls of the same round. {said()}",
         "",
         "| how | start, s | work, s | files per s | times real time | to plain | processor, s per file |",
         "|---|---|---|---|---|---|---|",

@@ -1,6 +1,7 @@
 """One pyo server with an effect's graph on it, run by hand, quantum by quantum."""
 
 import ctypes
+import functools
 import importlib.util
 import os
 import threading
@@ -129,6 +130,11 @@ class _Maker:
             self.objects += vars(made).pop("_keep_trace", [])
 
 
+@functools.cache
+def _floats(count: int) -> Any:
+    """The ctypes class of so many floats: made once, since a class is freed by the collector alone, which rests."""
+    return ctypes.c_float * count
+
+
 def _view(address: int, rows: int, columns: int) -> Float32:
-    memory = (ctypes.c_float * (rows * columns)).from_address(address)
-    return np.ctypeslib.as_array(memory).reshape(rows, columns)
+    return np.ctypeslib.as_array(_floats(rows * columns).from_address(address)).reshape(rows, columns)

@@ -25,7 +25,7 @@ from duende.export.teachers.gram import CNN, KERNEL, PUBLISHED, TARGET_ALPHA, Gr
 from duende.export.teachers.solve import Solution
 from duende.export.teachers.spectra import Analysis, log_magnitudes, stft
 from duende.export.teachers.targets import teacher_targets
-from duende.export.teachers.teacher import Job, Step
+from duende.export.teachers.teacher import Job, Step, StyleSound
 
 Float32 = npt.NDArray[np.float32]
 
@@ -78,8 +78,8 @@ def searched(content: Float32, style: Float32, teacher: GramTeacher, settings: G
             )
 
     started = time.perf_counter()
-    job = Job(content, (), report=told)
-    found: Solution = teacher.solve(content, [style], [1.0], settings, job)
+    job = Job(content, (StyleSound(style, 1.0),), report=told)
+    found: Solution = teacher.solve(content, [style], settings, job)
     seconds = time.perf_counter() - started
     fresh = judged(found.spectrogram, content, style, settings.alpha)
     return Row(

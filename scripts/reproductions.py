@@ -425,7 +425,8 @@ def judged(pair: str, title: str, kept: Figures) -> Figures | None:
     if distance is None or notes is None:
         return dict(measures)
     taken = max(0.0, 1.0 - distance / whole)
-    return measures | {"both": 2.0 * taken * notes / max(taken + notes, 1e-9)}
+    found: Figures = measures | {"both": 2.0 * taken * notes / max(taken + notes, 1e-9)}
+    return found
 
 
 def means_of(title: str, kept: Figures) -> dict[str, float | None] | None:

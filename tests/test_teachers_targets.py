@@ -12,6 +12,7 @@ import pytest
 from duende import DuendeError
 from duende.export.teachers import targets
 from duende.export.teachers.gram import KERNEL
+from duende.export.teachers.registry import NAMES
 from duende.export.teachers.targets import lesson, lesson_seconds, teacher_targets
 from duende.export.teachers.teacher import Job
 from signals import RATE_HZ, noise, snr_db, tone
@@ -195,6 +196,23 @@ def test_a_system_at_another_rate_stays_aligned_to_the_sample(
     moved = np.roll(dull, delay * RATE_HZ // RATE)
     middle = slice(1000, -1000)
     assert snr_db(moved[middle], made[middle]) > 40.0
+
+
+@pytest.mark.train
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "cnn"])  # whose filters alone take 370 MB
+def test_every_system_teaches(rng: np.random.Generator, clip: Float32, name: str) -> None:
+    pytest.importorskip("torch")
+    played, clip = piece(rng, seconds=0.7), np.tile(clip, 2)
+    shorter = {"steps": 4} if name in ("autoencoder", "vae") else {}
+    (made,) = teacher_targets([played], clip, RATE_HZ, name, workers=1, iterations=1, **shorter)
+    assert made.shape == played.shape
+    assert made.dtype == np.float32
+    assert rms(made) == pytest.approx(rms(played), rel=1e-3)
+    assert snr_db(played, made) < 20.0
+    assert lesson_seconds(lesson(name, RATE_HZ), [played] * 4, clip, 1) > lesson_seconds(
+        lesson(name, RATE_HZ), [played], clip, 1
+    )
 
 
 def test_settings_that_a_teacher_does_not_have_are_refused(clip: Float32) -> None:

@@ -204,7 +204,7 @@ def test_a_system_at_another_rate_stays_aligned_to_the_sample(
 def test_every_system_teaches(rng: np.random.Generator, clip: Float32, name: str) -> None:
     pytest.importorskip("torch")
     played, clip = piece(rng, seconds=0.7), np.tile(clip, 2)
-    shorter = {"steps": 4} if name in ("autoencoder", "vae") else {}
+    shorter: dict[str, Any] = {"steps": 4} if name in ("autoencoder", "vae") else {}
     (made,) = teacher_targets([played], clip, RATE_HZ, name, workers=1, iterations=1, **shorter)
     assert made.shape == played.shape
     assert made.dtype == np.float32

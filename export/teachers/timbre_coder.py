@@ -4,7 +4,7 @@ What it codes is the shape of the spectrum in ERB bands, the level taken out, by
 of any length is one run, without a border. Content and style are coded by the same network. The blend moves the
 content's codes to the mean and the covariance of the style's (`transport`), so that what the player does over time
 stays. Decoded before and after, the difference is a change of level for every band and frame; faults of the decoder are
-in both and fall out. It is put on the content's own spectrum, phases and all (`band_mix`).
+in both and fall out. A guarded mix of signals made from the content is brought there (`band_mix`).
 """
 
 from collections.abc import Mapping

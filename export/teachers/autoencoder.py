@@ -28,7 +28,7 @@ TEACHER = CoderTeacher(
     },
     {
         "faithful": "Garcia and Bernal's encoder-decoder, blend 0.8: windows of 16 frames, each inverted by itself",
-        "repaired": "causal convolutions without windows; codes moved to the style's; a guarded mix of signals made from the content",
+        "repaired": "causal convolutions without windows; codes moved to the style's, reached by a guarded mix",
         "first": "the same as faithful at their first blend, 0.03",
         "cyclic": "the same as faithful, blended with the style window by window instead of with its mean",
     },

@@ -205,7 +205,7 @@ class HybridTeacher:
     about: Mapping[str, str] = {
         "faithful": "the proposal of Garcia and Bernal taken literally (they did not build it): VGG19's Grams teach an "
         "encoder-decoder that paints cross-faded windows; layers and weights of their second attempt",
-        "repaired": "a causal encoder-decoder writes smooth gains of signals made from the content; Grams in zones, guards",
+        "repaired": "a causal encoder-decoder writes smooth gains of signals made from the content; zones and guards",
         "critic": "repaired, with a small adversarial critic (hinge loss)",
     }
 

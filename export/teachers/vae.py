@@ -22,6 +22,6 @@ TEACHER = CoderTeacher(
     },
     {
         "faithful": "Garcia and Bernal's VAE: normalised, padded windows, blend 0.75, Adam 1e-2",
-        "repaired": "causal convolutions without windows; codes moved to the style's; a guarded mix of signals made from the content",
+        "repaired": "causal convolutions without windows; codes moved to the style's, reached by a guarded mix",
     },
 )

@@ -126,7 +126,7 @@ def chopan(
 def default(
     dataset: DataArgument,
     folder: FolderOption,
-    steps: Annotated[int, typer.Option(min=10, help="Steps of the decoder; half as many of the listener.")] = 3000,
+    steps: Annotated[int, typer.Option(min=10, help="Steps of the decoder; half as many of the listener.")] = 5000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 1,
 ) -> None:
     """Train the embedded default anew: the decoder from words to notes, and the listener."""

@@ -43,7 +43,7 @@ class LearnConfig:
     """Steps of the two trainings, size of a batch, and the seed."""
 
     listener_steps: int = 2500
-    decoder_steps: int = 10000
+    decoder_steps: int = 5000
     batch: int = 64
     seed: int = 1
 

@@ -429,15 +429,21 @@ def judged(pair: str, title: str, kept: Figures) -> Figures | None:
     return found
 
 
-def means_of(title: str, kept: Figures) -> dict[str, float | None] | None:
-    """Means of a row's measures over the pairs that were made."""
-    found = [one for pair in PAIRS if (one := judged(pair, title, kept))]
+def means_of(title: str, kept: Figures, pairs: Iterable[str] = PAIRS) -> dict[str, float | None] | None:
+    """Means of a row's measures over those of the pairs that were made."""
+    found = [one for pair in pairs if (one := judged(pair, title, kept))]
     return {key: mean(values.get(key) for values in found) for key in (*FIGURES, *SEAMS)} if found else None
+
+
+def both_forms(name: str, kept: Figures) -> list[str]:
+    """The pairs on which both forms of a system were run: what they are compared on."""
+    return [pair for pair in PAIRS if all(judged(pair, f"{name}:{form}", kept) for form in FORMS)]
 
 
 def repair_line(name: str, kept: Figures) -> str:
     """Both forms of a system beside each other; empty until both are there."""
-    before, after = (means_of(f"{name}:{form}", kept) for form in FORMS)
+    pairs = both_forms(name, kept)
+    before, after = (means_of(f"{name}:{form}", kept, pairs) for form in FORMS)
     if before is None or after is None:
         return ""
     keys = ("both", "onset_f1", "chroma", "mfcc_distance", "loudness", "drone_db")
@@ -447,6 +453,8 @@ def repair_line(name: str, kept: Figures) -> str:
     holds = new >= (1.0 + MARGIN) * old and all(
         (after[key] or 0.0) > (before[key] or 0.0) - LOSS for key in ("onset_f1", "chroma")
     )
+    if len(pairs) < len(PAIRS):
+        name = f"{name} ({', '.join(pairs)} alone)"
     return f"| {name} | {' | '.join(cells)} | {'yes' if holds else 'no'} |"
 
 
@@ -463,7 +471,6 @@ def measure_table(pair: str, kept: Figures) -> list[str]:
 def system_section(name: str, kept: Figures) -> list[str]:
     rows: Figures = kept.get("rows", {})
     parts = [f"### {name}", "", f"*Published.* {PUBLISHED[name]}", ""]
-    means = {}
     for form in FORMS:
         row = rows.get(f"{name}:{form}", {})
         refused = next((figures["refused"] for figures in row.values() if "refused" in figures), None)
@@ -472,7 +479,6 @@ def system_section(name: str, kept: Figures) -> list[str]:
         found = means_of(f"{name}:{form}", kept)
         if found is None:
             continue
-        means[form] = found
         about = next((figures["about"] for figures in row.values() if figures.get("about")), "as it stands")
         parts += [
             f"*{form.capitalize()}* ({about.rstrip('.')}). What came out, mean of the pairs: style "
@@ -482,8 +488,9 @@ def system_section(name: str, kept: Figures) -> list[str]:
             f"drone {number(found['drone_db'])} dB{levelled(found)}.{seamed(found, kept)}",
             "",
         ]
-    if len(means) == 2:
-        parts += [verdict(means["faithful"], means["repaired"]), ""]
+    faithful, repaired = (means_of(f"{name}:{form}", kept, both_forms(name, kept)) for form in FORMS)
+    if faithful is not None and repaired is not None:
+        parts += [verdict(faithful, repaired), ""]
     for form in FORMS:
         if (PICTURES / f"{name}-{form}.png").is_file():
             parts += [f"![{name}, {form}: {', '.join(PAIRS)}](pictures/reproductions/{name}-{form}.png)", ""]

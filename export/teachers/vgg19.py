@@ -200,9 +200,9 @@ class VggTeacher:
         return max(least, round(GUARDED_S * settings.sample_rate)) if settings.guards else least
 
     def cost(self, content: int, styles: int, settings: VggSettings) -> Cost:
-        """There and back through the network at 60 GFLOP/s, and the mix; all that comes out of its layers is held."""
+        """There and back through the network at 55 GFLOP/s, and the mix; all that comes out of its layers is held."""
         own, other = settings.size(content), settings.size(styles)
-        seconds = 4.0 * operations(*own, settings.layers) * settings.iterations / 60e9
+        seconds = 4.0 * operations(*own, settings.layers) * settings.iterations / 55e9
         if settings.picture == "gains":
             seconds += MIX_S * content * settings.iterations
         last = layer_number(deepest(settings.layers).name)

@@ -420,9 +420,9 @@ def judged(pair: str, title: str, kept: Figures) -> Figures | None:
     measures = references.get(title) or kept.get("rows", {}).get(title, {}).get(pair, {}).get("measures")
     if measures is None:
         return None
-    whole = references[UNTOUCHED]["mfcc_distance"]
+    whole = references.get(UNTOUCHED, {}).get("mfcc_distance")
     distance, notes = measures.get("mfcc_distance"), measures.get("multi_pitch")
-    if distance is None or notes is None:
+    if whole is None or distance is None or notes is None:
         return dict(measures)
     taken = max(0.0, 1.0 - distance / whole)
     found: Figures = measures | {"both": 2.0 * taken * notes / max(taken + notes, 1e-9)}
@@ -448,14 +448,17 @@ def repair_line(name: str, kept: Figures) -> str:
         return ""
     keys = ("both", "onset_f1", "chroma", "mfcc_distance", "loudness", "drone_db")
     cells = [f"{number(before[key])} -> {number(after[key])}" for key in keys]
-    old, new = before["both"] or 0.0, after["both"] or 0.0
-    cells.insert(1, f"{100.0 * (new / old - 1.0):+.0f} %" if old else "-")
-    holds = new >= (1.0 + MARGIN) * old and all(
-        (after[key] or 0.0) > (before[key] or 0.0) - LOSS for key in ("onset_f1", "chroma")
-    )
+    old, new = before["both"], after["both"]
+    cells.insert(1, f"{100.0 * (new / old - 1.0):+.0f} %" if old and new is not None else "-")
+    kept_all = [(before[key], after[key]) for key in ("onset_f1", "chroma")]
+    if old is None or new is None or any(value is None for pair in kept_all for value in pair):
+        verdict = "-"
+    else:
+        holds = new >= (1.0 + MARGIN) * old and all((b or 0.0) > (a or 0.0) - LOSS for a, b in kept_all)
+        verdict = "yes" if holds else "no"
     if len(pairs) < len(PAIRS):
         name = f"{name} ({', '.join(pairs)} alone)"
-    return f"| {name} | {' | '.join(cells)} | {'yes' if holds else 'no'} |"
+    return f"| {name} | {' | '.join(cells)} | {verdict} |"
 
 
 def measure_table(pair: str, kept: Figures) -> list[str]:

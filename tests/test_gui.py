@@ -138,7 +138,7 @@ def test_what_osc_moves_is_seen_to_move(browser: Browser, host: Host) -> None:
 
     def place() -> list[float]:
         style = "arguments[0].style.getPropertyValue"
-        return [float(one) for one in browser.script(f"return [{style}('--x'), {style}('--y')]", pad)]
+        return [float(one or 0) for one in browser.script(f"return [{style}('--x'), {style}('--y')]", pad)]
 
     # The weights of the styles come one by one.
     wait_until(lambda: place() == pytest.approx([0.25, 0.75], abs=NEAR), "the pad")

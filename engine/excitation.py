@@ -31,7 +31,7 @@ from .. import DuendeError
 from .filterbank import FilterBank
 from .history import History
 from .scalars import scalar
-from .smoothing import FirSmoother, interpolate, powers_of_two, rising
+from .smoothing import FirSmoother, interpolate, line_matrix, powers_of_two, rising
 from .spec import rate_factor
 
 Float32 = npt.NDArray[np.float32]
@@ -196,7 +196,7 @@ class Excitations:
             difference=_zeros(channels, subs, 1),
             envelope=envelope,
             envelope_lines=envelope.reshape(channels, subs, sub_block),
-            lines=_straight_lines(subs, self._rise) if quanta <= FEW_QUANTA else None,
+            lines=line_matrix(subs, self._rise) if quanta <= FEW_QUANTA else None,
             direct=direct,
             direct_first=direct[:, :, :factor],
             direct_last=direct[:, :, -factor:],
@@ -363,16 +363,6 @@ class _Scratch:
     fast: Float32
     fast_rows: Float32
     spans: Float32
-
-
-def _straight_lines(count: int, rise: Float32) -> Float32:
-    """Matrix [1 + count, count * width] that draws straight lines between 1 + count values, as `interpolate` does."""
-    width = len(rise)
-    lines = _zeros(1 + count, count * width)
-    for line in range(count):
-        lines[line, line * width : (line + 1) * width] = np.float32(1.0) - rise
-        lines[line + 1, line * width : (line + 1) * width] = rise
-    return lines
 
 
 def _zeros(*shape: int) -> Float32:

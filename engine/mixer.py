@@ -198,11 +198,7 @@ class Observer:
         if self._channels > 1:
             np.add.reduce(view.reduced, axis=0, out=view.linked[0])
             np.multiply(view.linked, self._per_channel, out=view.linked)
-        if view.rows:
-            for row, pooled in view.rows:
-                row.dot(self._pooling, pooled)
-        else:
-            np.matmul(view.linked, self._pooling, out=view.power)
+        _multiply(view.linked, self._pooling, view.power, view.rows)
 
     def _average(self, view: "_ObserverViews", level: Float32) -> None:
         """Advance the slow averages frame by frame, less where the input rests."""
@@ -325,6 +321,14 @@ def _rows(source: Float32, result: Float32) -> list[tuple[Float32, Float32]]:
     return pairs if len(pairs) <= FEW_ROWS else []
 
 
+def _multiply(source: Float32, matrix: Float32, result: Float32, rows: list[tuple[Float32, Float32]]) -> None:
+    """result = source matrix; rows: of both, from `_rows`."""
+    for row, product in rows:
+        row.dot(matrix, product)
+    if not rows:
+        np.matmul(source, matrix, out=result)
+
+
 def band_widths(bands: Bands, sizes: StftSizes) -> Float64:
     """Share n_b [bands] of each band in the variance of a signal with power 1 in every bin."""
     return np.asarray(2.0 * bands.interpolation.sum(axis=1, dtype=np.float64) * sizes.factor / sizes.analysis)
@@ -402,11 +406,7 @@ class GainLaw:
             self._hold(view, seen, amount)
 
         covered = self._bands.bins
-        if view.rows:
-            for row, drawn in view.rows:
-                row.dot(self._bands.interpolation, drawn)
-        else:
-            np.matmul(gain, self._bands.interpolation, out=view.bins)
+        _multiply(gain, self._bands.interpolation, view.bins, view.rows)
         np.multiply(spectra[..., :covered].transpose(0, 2, 1, 3), view.bins, out=view.products)
         add_up(view.parts, out[:, :, :covered])
         if amount > 0.0:

@@ -71,6 +71,13 @@ def interpolate(ends: Float32, rise: Float32, difference: Float32, out: Float32)
     np.add(out, low, out=out)
 
 
+def line_matrix(count: int, rise: Float32) -> Float32:
+    """What `interpolate` does with 1 + count ends [1 + count], as a matrix [1 + count, count * width]."""
+    lines = np.zeros((1 + count, count, len(rise)), dtype=np.float32)
+    interpolate(np.eye(1 + count, dtype=np.float32), rise, np.zeros((1 + count, count, 1), dtype=np.float32), lines)
+    return lines.reshape(1 + count, -1)
+
+
 def raised_cosine(length: int, beyond: int) -> Float32:
     """Rise [length + beyond] from 0 to 1 within length samples; its mirror image is its complement."""
     rise = 0.5 - 0.5 * np.cos(np.pi * np.minimum(np.arange(1, length + beyond + 1), length) / length)

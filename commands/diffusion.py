@@ -15,7 +15,7 @@ from .. import DuendeError
 from .bench import MeasureByDefault
 from .console import notices, out, progress, wide
 from .prompt import opened, teller
-from .train import SHOWN, DataArgument, FolderOption, train_app
+from .train import SHOWN, DataArgument, FolderOption, Resume, Seed, train_app
 
 if TYPE_CHECKING:
     from ..export.text.diffusion import DiffusionSystem
@@ -27,8 +27,6 @@ Accumulate = Annotated[Optional, typer.Option(help="Batches to a step; without i
 Rate = Annotated[float | None, typer.Option(help="Of AdamW; without it as published.")]
 Steps = Annotated[Optional, typer.Option(min=1, help="Stop after so many steps; --resume goes on.")]
 Limit = Annotated[Optional, typer.Option(min=1, help="Take so many notes at most.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where it was stopped.")]
 Conditioning = Annotated[str, typer.Option(help="t5 (repaired: encoder states) or token-ids (as published).")]
 Width = Annotated[int, typer.Option(help="Channels of the denoiser's first level: 128 as published, 64, 32.")]
 Encoder = Annotated[

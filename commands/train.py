@@ -18,6 +18,8 @@ DataArgument = Annotated[
     Path, typer.Argument(metavar="DATASET", help="Folder with examples.json and audio/, or .tfrecord files.")
 ]
 FolderOption = Annotated[Path, typer.Option("--output", "-o", help="Folder to write; --weights takes it.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where it was stopped.")]
 
 
 @dataset_app.command("make")
@@ -87,8 +89,8 @@ def chopan(
     batch: Annotated[int, typer.Option(min=2, max=1024, help="Notes at a time; 64 as published.")] = 64,
     limit: Annotated[int | None, typer.Option(min=2, help="Take so many notes at most.")] = None,
     clip: Annotated[str | None, typer.Option(help="Folder of a CLIP model; else the shipped embedding.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where it was stopped.")] = False,
+    seed: Seed = 1,
+    resume: Resume = False,
     prepared: Annotated[
         Path | None, typer.Option(metavar="DIR", help="What `duende dataset prepare` heard; else it is heard first.")
     ] = None,
@@ -127,7 +129,7 @@ def default(
     dataset: DataArgument,
     folder: FolderOption,
     steps: Annotated[int, typer.Option(min=10, help="Steps of the decoder; half as many of the listener.")] = 5000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 1,
+    seed: Seed = 1,
 ) -> None:
     """Train the embedded default anew: the decoder from words to notes, and the listener."""
     try:

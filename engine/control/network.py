@@ -29,14 +29,8 @@ OSC_PORT, HTTP_PORT, PORT_STEP, INSTANCES = 7700, 7701, 10, 10
 class Network:
     """The servers and what they offer. `start` makes one; all methods belong to its event loop."""
 
-    def __init__(
-        self,
-        session: Session,
-        settings: Settings,
-        notice: Callable[[str], None],
-        before: tuple[int, int] | None = None,
-    ) -> None:
-        self.session, self.settings, self._notice, self._before = session, settings, notice, before
+    def __init__(self, session: Session, settings: Settings, notice: Callable[[str], None]) -> None:
+        self.session, self.settings, self._notice = session, settings, notice
         loop = asyncio.get_running_loop()
         bindings = MidiMap.from_list(settings.midi.map)
         self.parts = Parts.build(session, loop.call_soon_threadsafe, settings.device.safety, bindings)
@@ -55,8 +49,8 @@ class Network:
 
         before: ports for OSC and HTTP that this host had before its control was started again.
         """
-        network = cls(session, settings, notice, before)
-        await network._listen()
+        network = cls(session, settings, notice)
+        await network._listen(before)
         network._join()
         network._tasks.append(asyncio.create_task(network.parts.recorder.recover()))
         return network
@@ -93,14 +87,17 @@ class Network:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    async def _listen(self) -> None:
-        """Take the ports that were asked for; else, of several instances, each the first pair that is free."""
+    async def _listen(self, before: tuple[int, int] | None) -> None:
+        """Take the ports that were asked for; else, of several instances, each the first pair that is free.
+
+        before: as for `start`; tried first.
+        """
         asked = self.settings.network
         networks, dispatcher = parse_networks(asked.allow), self.parts.dispatcher
         order = list(range(INSTANCES))
-        if self._before is not None:
+        if before is not None:
             # Clients know it by these ports.
-            osc, http = self._before
+            osc, http = before
             steps = {osc - OSC_PORT, http - HTTP_PORT}
             order.sort(key=lambda instance: instance * PORT_STEP not in steps)
         for instance in order:

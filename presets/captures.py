@@ -1,6 +1,7 @@
 """The player's captures: models of amps and pedals by name in a folder of the library, and no way out of it."""
 
 import difflib
+from collections.abc import Container
 from pathlib import Path
 
 from .. import DuendeError
@@ -74,3 +75,12 @@ class Captures:
             return f"there are: {', '.join(names)}"
         like = f"near it: {', '.join(near)}; " if near else ""
         return f"{like}`duende captures list` shows all {len(names)}"
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """The name, or with the first number behind it that nobody has taken."""
+    free, number = name, 2
+    while free in taken:
+        ending = f"-{number}"
+        free, number = name[: 63 - len(ending)] + ending, number + 1
+    return free

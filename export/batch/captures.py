@@ -7,7 +7,7 @@ from pathlib import Path
 import soundfile
 
 from ... import DuendeError
-from ...presets.captures import ENDING, Captures
+from ...presets.captures import ENDING, Captures, free_name
 from ...presets.format import hash_of
 from ..work.driver import Item
 from ..work.kinds import Given, Made
@@ -122,10 +122,6 @@ def _names(folder: Path, sources: list[Path]) -> list[str]:
             name = captures.name_for(path.name if path.is_dir() else path.stem)
         except DuendeError:
             name = f"capture-{place}"
-        free, number = name, 2
-        while free in taken:
-            ending = f"-{number}"
-            free, number = name[: 63 - len(ending)] + ending, number + 1
-        taken.add(free)
-        names.append(free)
+        names.append(free_name(name, taken))
+        taken.add(names[-1])
     return names

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ... import DuendeError
-from ...presets.format import encode_preset, hash_of
+from ...presets.format import decode_preset, encode_preset, hash_of
 from ...presets.library import HOME_VARIABLE, Entry, Library, check_name
 from ..work.driver import Item
 from ..work.kinds import Given, Made
@@ -106,7 +106,7 @@ def keep_preset(item: Item, result: Result, library: Library, *, force: bool = F
     made = {file: result.read(file) for file in result.files}
     folder_name = f"{name}.toml"
     picture = made.pop(PICTURE, None)
-    preset = _decoded(made.pop(folder_name), folder_name)
+    preset = decode_preset(made.pop(folder_name), folder_name)
     entry = Entry(name, library.own, factory=False)
     if entry.path.exists() and not force:
         there = entry.read()
@@ -194,12 +194,6 @@ def _task(name: str, one: Asked, base: Path) -> Task:
         "description": one.description,
     }
     return Task(name, "forge", parameters, inputs)
-
-
-def _decoded(data: bytes, name: str) -> Any:
-    from ...presets.format import decode_preset
-
-    return decode_preset(data, name)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Every preset on every guitar, measured beside its baselines: `duende evaluate all`."""
 
+import csv
+import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -115,16 +117,13 @@ def work(given: Given) -> Made:
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows of `work` as CSV, sorted."""
     head = ("preset", "guitar", *COLUMNS, "kept", "missed")
-    lines = [",".join(head)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
     for row in sorted(rows, key=lambda one: (one["preset"], one["guitar"])):
-        cells = ("" if row[name] is None else row[name] for name in head)
-        lines.append(",".join(f"{cell:.6g}" if isinstance(cell, float) else _quoted(str(cell)) for cell in cells))
-    return "\n".join(lines) + "\n"
-
-
-def _quoted(text: str) -> str:
-    doubled = text.replace('"', '""')
-    return f'"{doubled}"' if any(mark in text for mark in ',"\n') else text
+        cells = (row[name] for name in head)
+        writer.writerow(f"{cell:.6g}" if isinstance(cell, float) else cell for cell in cells)
+    return text.getvalue()
 
 
 def _number(value: float) -> float | None:

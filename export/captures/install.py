@@ -13,7 +13,7 @@ from ... import DuendeError
 from ...engine.graph_check import parse, read_bytes
 from ...engine.spec import METADATA_KEY
 from ...engine.waveform_model import open_waveform
-from ...presets.captures import ENDING, Captures
+from ...presets.captures import ENDING, Captures, free_name
 from .described import UNKNOWN, Described, decibels, describe, plain
 from .graph import convert
 from .network import Capture
@@ -93,7 +93,7 @@ def import_capture(
             capture = replace(capture, licence=licence)
         digest, make = capture.source.sha256, functools.partial(_converted, capture)
     if name is None:
-        name = _free_name(captures.name_for(source.name if source.is_dir() else source.stem), taken)
+        name = free_name(captures.name_for(source.name if source.is_dir() else source.stem), taken)
     path = captures.path_of(name)
     if path.is_file() and not force:
         known = _known(name, path, digest, licence)
@@ -196,15 +196,6 @@ def _own(source: Path, licence: str | None) -> tuple[str, Callable[[], bytes]]:
         return bytes(graph.SerializeToString())
 
     return spec.provenance.sha256, make
-
-
-def _free_name(name: str, taken: Container[str]) -> str:
-    """The name, or with the first number behind it that nobody has taken."""
-    free, number = name, 2
-    while free in taken:
-        ending = f"-{number}"
-        free, number = name[: 63 - len(ending)] + ending, number + 1
-    return free
 
 
 def _known(name: str, path: Path, digest: str, licence: str | None) -> Described | None:

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from duende.engine.bench import machine, playing
 from duende.engine.chain import Chain
 from duende.engine.denormals import flush_denormals
-from duende.engine.fx.processor import QUANTUM, PyoEffect
+from duende.engine.fx.graphs import QUANTUM
+from duende.engine.fx.processor import PyoEffect
 from duende.engine.fx.table import EFFECTS
 from duende.engine.params import ParameterBank
 from duende.engine.realtime import raise_priority

@@ -18,6 +18,7 @@ from .. import DuendeError
 from .cabinet import Cabinet
 from .device import ClockDevice, Device, SoundDevice, choose_device, list_devices, refuse_feedback
 from .fx.graph import import_pyo
+from .fx.graphs import Graphs
 from .host import Host, check_rate
 from .manners import giving_way
 from .messages import Done, EngineSetup, Lost, Message, Notice, Opened, Play, Played, Preload, Refused, SlotPlan, Stop
@@ -58,6 +59,7 @@ class Player:
         self._models: dict[tuple[str, int], Model] = {}
         self._captures: dict[tuple[str, int], WaveformModel] = {}
         self._responses = Responses()
+        self._graphs = Graphs()
         self._told = ""
         self._troubles = dict.fromkeys(TROUBLES, 0)
         self._told_at = -TELL_EVERY_S
@@ -116,7 +118,8 @@ class Player:
     def _play(self, order: Play) -> bool:
         started = time.perf_counter()
         processors = [
-            (slot.name, make_processor(slot, self._model, self._responses.open, self._capture)) for slot in order.slots
+            (slot.name, make_processor(slot, self._model, self._responses.open, self._capture, self._graphs))
+            for slot in order.slots
         ]
         branches = [slot.branch for slot in order.slots]
         rig = build_rig(processors, self._shared, order.page, branches)

@@ -9,6 +9,7 @@ import msgspec
 from .. import DuendeError
 from ..presets.cabinets import BUILT_IN
 from . import cabinet
+from .fx.graphs import Graphs
 from .fx.processor import PyoEffect
 from .fx.table import effect_controls
 from .graph_check import parse, read_bytes
@@ -50,11 +51,12 @@ def make_processor(
     open_model: Callable[[str], Model],
     open_response: Callable[[str, float], Response],
     open_capture: Callable[[str], WaveformModel],
+    graphs: Graphs | None = None,
 ) -> Processor:
     """What plays a slot, not yet prepared; DuendeError where its file or kind does not do.
 
     open_model: gives the model of a path; open_response: the response of a path, empty: built in, at a sample rate;
-    open_capture: the waveform model of a path.
+    open_capture: the waveform model of a path; graphs: of the player's effects.
     """
     if plan.kind == "style":
         return processor_for(open_model(plan.path))
@@ -65,7 +67,7 @@ def make_processor(
             raise DuendeError(f"{plan.name}: no cabinet of that name is built in, only {BUILT_IN}")
         return cabinet.Cabinet(functools.partial(open_response, plan.path))
     if plan.kind == "fx":
-        return PyoEffect(plan.name)
+        return PyoEffect(plan.name, graphs)
     raise DuendeError(f"{plan.name}: a slot of kind {plan.kind!r}: this version knows {', '.join(KINDS)}")
 
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from duende.engine.fx.processor import QUANTUM, PyoEffect
+from duende.engine.fx.graphs import QUANTUM, Graphs
+from duende.engine.fx.processor import PyoEffect
 from duende.engine.fx.table import EFFECTS
 from duende.engine.processor import StreamSpec
 
@@ -18,8 +19,14 @@ NARROW: dict[str, dict[str, float]] = {
 """Both sides treated alike."""
 
 
-def prepared(name: str, channels: int = 1, rate: float = RATE, values: dict[str, float] | None = None) -> PyoEffect:
-    effect = PyoEffect(name)
+def prepared(
+    name: str,
+    channels: int = 1,
+    rate: float = RATE,
+    values: dict[str, float] | None = None,
+    graphs: Graphs | None = None,
+) -> PyoEffect:
+    effect = PyoEffect(name, graphs)
     names = [control.name for control in effect.controls]
     for control, value in (values or {}).items():
         effect.values[names.index(control)] = value

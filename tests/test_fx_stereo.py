@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pytest
 
 from duende.engine.chain import Chain
-from duende.engine.fx.processor import QUANTUM, PyoEffect
+from duende.engine.fx.graphs import QUANTUM
+from duende.engine.fx.processor import PyoEffect
 from duende.engine.fx.table import EFFECTS
 from duende.engine.params import ParameterBank
 from duende.engine.processor import StreamSpec, widens_at

@@ -31,7 +31,7 @@ class NoiseGate(Effect):
     def build(self, pyo: Any, source: Any, wires: Sequence[Any]) -> Any:
         threshold, lowest, attack, release = wires
         level = pyo.AToDB(pyo.Follower2(_loudest(pyo, source), DETECTOR_RISE_S, 2.0 * math.pi * GATE_HOLD_S))
-        gain = pyo.DBToA(pyo.Max(_above(pyo, threshold - level, GATE_KNEE_DB) * -GATE_SLOPE, lowest))
+        gain = pyo.DBToA(pyo.Max(lowest, _above(pyo, threshold - level, GATE_KNEE_DB) * -GATE_SLOPE))
         return source * pyo.Follower2(gain, attack, release)
 
     def steer(self, values: Sequence[float], peak: float, wires: list[float]) -> bool:

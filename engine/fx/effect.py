@@ -20,6 +20,7 @@ class Effect(ABC):
                treated alike. In mono that control does nothing.
     listens:   whether `steer` wants the input's peak.
     memory_s:  seconds of past input that the output depends on, beyond slow averages.
+    forgets_s: seconds of silence, with all wires at 0, after which its graph is as it was made.
     spills:    whether its tail rings on when it is left out, rather than being faded out.
     """
 
@@ -29,6 +30,7 @@ class Effect(ABC):
     widens: ClassVar[bool] = False
     listens: ClassVar[bool] = False
     memory_s: ClassVar[float] = 0.01
+    forgets_s: ClassVar[float] = 0.5
     spills: ClassVar[bool] = False
 
     def __init__(self, sample_rate: float, quantum: int, channels: int = 1) -> None:

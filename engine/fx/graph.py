@@ -3,8 +3,10 @@
 import ctypes
 import functools
 import importlib.util
+import math
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +19,9 @@ from .effect import Effect
 Float32 = npt.NDArray[np.float32]
 
 SETTLE_S = 0.01
+# A graph is cleaned a few quanta at a time: between them the interpreter is free for the audio thread.
+TURN_QUANTA = 4
+NAP_S = 5e-4
 
 # pyo puts a new object on the server that was made last in this process, whatever thread it was made by.
 _making = threading.Lock()
@@ -46,11 +51,13 @@ class Graph:
     The wires lie in a table: each further input channel of a server is paid by all of them.
     """
 
+    _server: Any = None
+
     def __init__(self, effect: Effect) -> None:
         """DuendeError where pyo is missing or has no server left (it has 256)."""
-        self._server: Any = None
         pyo = import_pyo()
         quantum, count, channels = effect.quantum, effect.wire_count, effect.channels
+        self._rate = effect.sample_rate
         with _making:
             server = _server(pyo, int(effect.sample_rate), channels, quantum)
             server.deactivateMidi()
@@ -74,6 +81,25 @@ class Graph:
         # A server fades in; that is over before anything is heard.
         for _ in range(-(-round(SETTLE_S * effect.sample_rate) // quantum)):
             self.run()
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing was heard last, not even what is no number."""
+        return not self.result.any()
+
+    def renew(self, seconds: float) -> bool:
+        """Play so many seconds of silence, with all wires at 0; False where what was heard cannot be forgotten.
+
+        Where pyo's objects are made and freed again it keeps a part of them, so a graph is used again where it can be.
+        Not for the audio thread: it takes some hundredths of a second, and sleeps in between.
+        """
+        self.source[:] = 0.0
+        self.wires[:] = 0.0
+        for index in range(math.ceil(seconds * self._rate / len(self.source))):
+            if index % TURN_QUANTA == 0:
+                time.sleep(NAP_S)
+            self.run()
+        return self.silent
 
     def close(self) -> None:
         """Give the server back; called once more when the graph is freed."""

@@ -4,9 +4,12 @@ In stereo the right side's sine is ahead of the left one's, by the width times a
 mono.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from ..spec import Control
 from . import biquad
@@ -62,7 +65,7 @@ class Chorus(Modulation):
     def build(self, pyo: Any, source: Any, wires: Sequence[Any]) -> Any:
         plain, share = wires[:2]
         # Of both copies: the left side's wire and, in stereo, the right side's.
-        copies = [pyo.Delay(source, delay=list(wires[2 + copy :: 2]), maxdelay=0.03) for copy in range(2)]
+        copies = [_copy(pyo, source, wires[2 + copy :: 2], 0.03, self.sample_rate) for copy in range(2)]
         return source * plain + (copies[0] + copies[1]) * share
 
     def steer(self, values: Sequence[float], peak: float, wires: list[float]) -> bool:
@@ -73,7 +76,7 @@ class Chorus(Modulation):
         for side in range(self.channels):
             for copy in range(2):
                 sine = self._sine(rate, 0.25 * copy + side * OPPOSITE * width)
-                wires[2 + 2 * side + copy] = CHORUS_S + 1e-3 * depth * sine
+                wires[2 + 2 * side + copy] = CHORUS_S + 1e-3 * depth * sine - _shortest_s(self.sample_rate)
         return True
 
 
@@ -83,7 +86,7 @@ class Flanger(Modulation):
     controls = (
         Control("rate", "Hz", 0.02, 5.0, 0.2),
         Control("depth", "ms", 0.0, 8.0, 3.0),
-        Control("feedback", "", -0.9, 0.9, 0.5),
+        Control("feedback", "", 0.0, 0.9, 0.5),
         Control("wet", "", 0.0, 1.0, 0.7),
         Control("width", "", 0.0, 1.0, 0.5),
     )
@@ -94,8 +97,7 @@ class Flanger(Modulation):
 
     def build(self, pyo: Any, source: Any, wires: Sequence[Any]) -> Any:
         plain, share, feedback = wires[:3]
-        times = list(wires[3:])
-        return source * plain + pyo.Delay(source, delay=times, feedback=feedback, maxdelay=0.02) * share
+        return source * plain + _copy(pyo, source, wires[3:], 0.02, self.sample_rate, feedback) * share
 
     def steer(self, values: Sequence[float], peak: float, wires: list[float]) -> bool:
         rate, depth, feedback, wet, width = values
@@ -106,11 +108,11 @@ class Flanger(Modulation):
         wires[2] = feedback
         for side in range(self.channels):
             sine = self._sine(rate, 0.25 + side * ACROSS * width)
-            wires[3 + side] = FLANGER_S + 0.5e-3 * depth * (1.0 - sine)
+            wires[3 + side] = FLANGER_S + 0.5e-3 * depth * (1.0 - sine) - _shortest_s(self.sample_rate)
         return True
 
     def tail_s(self, values: Sequence[float]) -> float:
-        return 0.05 + _times(abs(values[2])) * (FLANGER_S + 1e-3 * values[1])
+        return 0.05 + _times(values[2]) * (FLANGER_S + 1e-3 * values[1])
 
 
 class Phaser(Modulation):
@@ -177,3 +179,29 @@ def _power(wet: float) -> tuple[float, float]:
 def _times(feedback: float) -> float:
     """How often something comes back before it has fallen by 80 dB."""
     return 1.0 if feedback < 1e-4 else 1.0 + math.log(1e-4) / math.log(feedback)
+
+
+def _copy(pyo: Any, source: Any, times: Sequence[Any], longest_s: float, rate: float, feedback: Any = 0.0) -> Any:
+    """The source, late by the times (wires, in seconds) and by the shortest time.
+
+    Where the delay is a whole number of samples but for the rounding, pyo reads one place behind its line: times 0, so
+    that it is heard only if no number happens to stand there. In a line of 4 n + 1 samples it is the C library's own
+    (glibc, 64 bits). The shortest time is such a delay: all wires are at 0 before a graph is heard, which then shows
+    whether no number stands there all the same (`Graph.silent`).
+    """
+    shortest, samples = _shortest_s(rate), 4 * math.ceil(longest_s * rate / 4.0) + 1
+    times = [time + shortest for time in times]
+    return pyo.Delay(source, delay=times, feedback=feedback, maxdelay=samples / rate)
+
+
+@functools.cache
+def _shortest_s(rate: float) -> float:
+    """A time in seconds of a few samples at rate (Hz) and as little more as a number in single precision can say."""
+    for whole in range(2, 64):
+        seconds = np.float32(whole / rate)
+        for _ in range(4):
+            samples = np.float32(float(seconds) * rate)
+            if samples > whole:
+                return float(seconds)
+            seconds = np.nextafter(seconds, np.float32(1.0))
+    raise AssertionError(f"no such time at {rate} Hz")

@@ -1,9 +1,7 @@
 """The processor of an effect: pyo steered by smooth wires, started afresh without building anything while it plays."""
 
-import queue
-import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,19 +10,19 @@ from ... import DuendeError
 from ..processor import Processor, StreamSpec
 from ..spec import Control
 from .graph import Graph, import_pyo
+from .graphs import QUANTUM, Graphs, Kind
 from .table import effect_class
 
 Float32 = npt.NDArray[np.float32]
 
-QUANTUM = 64
 KNOTS = 4
 
 
 class PyoEffect:
     """An effect of the table, in mono or stereo, at any sample rate that is a whole number of Hz.
 
-    A graph that has heard something that is no number repeats it for ever: `reset` takes another one, made before,
-    and a thread that otherwise sleeps makes the next. Until that is there the input is passed on.
+    `reset` takes another graph, made before, and lets the one that was used be renewed. Until there is another one the
+    input is passed on.
 
     Wires are cubic B-splines through one value per quantum: two quanta late, without corners.
 
@@ -34,8 +32,8 @@ class PyoEffect:
     quantum = QUANTUM
     latency_samples = 0
 
-    def __init__(self, name: str) -> None:
-        """name: of an effect; DuendeError if there is none such, or no pyo."""
+    def __init__(self, name: str, graphs: Graphs | None = None) -> None:
+        """name: of an effect; graphs: of the player; DuendeError if there is no such effect, or no pyo."""
         self._make = effect_class(name)
         import_pyo()
         self.name = name
@@ -43,17 +41,17 @@ class PyoEffect:
         self.values: Float32 = np.array([control.default for control in self.controls], dtype=np.float32)
         self.memory_samples = self.tail_samples = 0
         self.spills = self._make.spills
-        self._used: queue.SimpleQueue[Graph | None] = queue.SimpleQueue()
+        self._graphs = Graphs() if graphs is None else graphs
+        self._returns = graphs is not None
         self._spares: deque[Graph] = deque()
         self._graph: Graph | None = None
+        self._played = False
         self._spec: StreamSpec | None = None
         self._last: list[float] | None = None
 
     def __del__(self) -> None:
-        # Ends the thread that makes spares.
-        used = getattr(self, "_used", None)
-        if used is not None:
-            used.put(None)
+        if getattr(self, "_returns", False):
+            self._give_back()
 
     def widens_at(self, sample_rate: float) -> bool:
         return self._make.widens
@@ -70,21 +68,15 @@ class PyoEffect:
         rate, channels, make = spec.sample_rate, spec.channels, self._make
         self._effect = make(rate, QUANTUM, channels)
         self.memory_samples = round(make.memory_s * rate)
-        self._used.put(None)
-        self._used, self._spares = queue.SimpleQueue(), deque()
-
-        def build() -> Graph:
-            return Graph(make(rate, QUANTUM, channels))
-
-        self._graph = build()
-        self._spares.append(build())
-        threading.Thread(target=_keep_spares, args=(build, self._used, self._spares), daemon=True).start()
+        self._give_back()
+        self._kind = kind = Kind(make, rate, channels)
+        self._graph = self._graphs.take(kind)
+        self._spares = deque([self._graphs.take(kind)])
         count = self._effect.wire_count
         self._knots = np.zeros((count, KNOTS), dtype=np.float32)
         self._spline = _spline(QUANTUM)
         self._size = np.zeros((QUANTUM, channels), dtype=np.float32)
         self._wires = [0.0] * count
-        self._played = False
         self._set_tail(self.values.tolist())
         self._start()
 
@@ -92,7 +84,7 @@ class PyoEffect:
         self._effect.reset()
         if self._played:
             if self._graph is not None:
-                self._used.put(self._graph)
+                self._graphs.renew(self._kind, self._graph, self._spares)
             self._graph = self._spares.popleft() if self._spares else None
             self._played = False
         self._start()
@@ -128,6 +120,16 @@ class PyoEffect:
         if changed:
             self._set_tail(goal)
         self._last = goal
+
+    def _give_back(self) -> None:
+        if self._graph is not None:
+            if self._played:
+                self._graphs.renew(self._kind, self._graph)
+            else:
+                self._graphs.keep(self._kind, self._graph)
+        self._graph, self._played = None, False
+        while self._spares:
+            self._graphs.keep(self._kind, self._spares.pop())
 
     def _set_tail(self, values: Sequence[float]) -> None:
         self.tail_samples = round(self._effect.tail_s(values) * self._effect.sample_rate)
@@ -166,14 +168,6 @@ class PyoEffect:
             return
         np.matmul(knots, self._spline[turn], out=graph.wires)
         self._resting = False
-
-
-def _keep_spares(build: Callable[[], Graph], used: "queue.SimpleQueue[Graph | None]", spares: deque[Graph]) -> None:
-    """Thread: a new graph for every used one."""
-    while (graph := used.get()) is not None:
-        graph.close()
-        del graph
-        spares.append(build())
 
 
 def _spline(quantum: int) -> list[Float32]:

@@ -10,6 +10,7 @@ from .effect import Effect
 from .filters import second_order
 
 LONGEST_S = 4.0
+LINE_S = LONGEST_S + 0.1
 MEMORY_S = 1.5
 FADE_S = 0.05
 # Quanta until a wire, which is a spline, has arrived at a new value.
@@ -55,6 +56,7 @@ class Delay(Effect):
     side_wires = 5
     widens = True
     memory_s = MEMORY_S
+    forgets_s = LINE_S + 0.2
     spills = True
 
     def __init__(self, sample_rate: float, quantum: int, channels: int = 1) -> None:
@@ -73,7 +75,7 @@ class Delay(Effect):
             turned = pyo.Sig([0.0, 0.0])
             line = line + turned * cross + source * [left, right]
             line = line + pyo.Sig([source[1], source[0]]) * [right_to_left, left_to_right]
-        taps = [pyo.SDelay(line, delay=time, maxdelay=LONGEST_S + 0.1) for time in (first, second)]
+        taps = [pyo.SDelay(line, delay=time, maxdelay=LINE_S) for time in (first, second)]
         tap = taps[0] + (taps[1] - taps[0]) * second_share
         heard = second_order(pyo, tap, wires[5:FIRST_SIDE])
         back.value = heard
@@ -157,6 +159,8 @@ class Reverb(Effect):
     side_wires = 3
     widens = True
     memory_s = MEMORY_S
+    # With the wires at 0 the combs still feed 0.7 back, every 31 ms.
+    forgets_s = 5.0
     spills = True
 
     def build(self, pyo: Any, source: Any, wires: Sequence[Any]) -> Any:
@@ -166,7 +170,8 @@ class Reverb(Effect):
             own, added, taken = wires[3:]
             unlike = source
             for seconds in SPREAD_S:
-                whole = round(seconds * self.sample_rate) / self.sample_rate
+                # A little less than a whole number: what is a little more makes pyo read behind its line.
+                whole = (round(seconds * self.sample_rate) - 1e-3) / self.sample_rate
                 unlike = pyo.Allpass(unlike, delay=whole, feedback=SPREAD, maxdelay=2.0 * seconds)
             into = source * own + unlike * [added, taken]
         return source + pyo.Freeverb(into, size=size, damp=damp, bal=1.0) * share

@@ -51,8 +51,10 @@ TARGET_PIECES = 24
 LEAST_PIECES = 2
 TEACHING = 0.4
 """Of the time allowed a teacher may take so much, before the training: a slow one plays fewer pieces."""
+ASKING = 0.2
+"""Of the time allowed a teacher may take so much after it, to say what the student keeps: a slow one is not asked."""
 MINUTES, FAMILY_MINUTES = 3.0, 8.0
-MEASURING_S = 15.0
+HEARING_S, MEASURING_S = 30.0, 15.0
 MOST_STYLES = 8
 LEAST_SHARE = 0.3
 
@@ -75,7 +77,7 @@ class ForgeRequest:
     teacher: whose sound to learn from beside the statistics, one of `teachers.registry.NAMES` or "none"; None for what
         suits the mode.
     minutes: end in so many minutes, everything included; steps: train so many, however long it takes. Without either,
-        3 minutes for one style and 8 for several.
+        3 minutes for one style and 8 for several, or as many as a slow teacher needs.
     precision: float32, float16 or int8; smaller files that answer nearly alike.
     resume:  go on from where a forging of the same name was stopped.
     judges:  guitars [samples] at 48 kHz by name, never trained on, to measure the result with.
@@ -145,13 +147,17 @@ def forge(
         for path, audio in zip(source.files, recordings, strict=True):
             notices += _flaws(path, audio)
         styles.append(StyleClip(source.name, pooled(recordings)))
+    judges = request.judges or {"phrase": demo_phrase(rate)}
+    request = replace(request, minutes=minutes_allowed(request, styles))
+    asking = _asking_seconds(request, styles, judges)
+    asked = asking <= ASKING * _seconds_left(request, started)
+    left = functools.partial(_seconds_left, request, started, asking if asked else 0.0)
     try:
         make = _make_texture if request.mode == "texture" else functools.partial(_make_timbre, distiller=distiller)
-        draft = make(request, styles, started, notices, say, report, listen=listen)
+        draft = make(request, styles, left, notices, say, report, listen=listen)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise DuendeError("out of memory: close other programs, or give shorter recordings") from error
     say("measuring")
-    judges = request.judges or {"phrase": demo_phrase(rate)}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{request.name}.onnx"
         path.write_bytes(draft.data)
@@ -162,8 +168,8 @@ def forge(
     }
     measured = {style.name: _measure(style.audio, judges, played[style.name]) for style in styles}
     notices += _unbeaten(measured)
-    if draft.teacher != NO_TEACHER:
-        say("asking the teacher to play the same")
+    if draft.teacher != NO_TEACHER and asked:
+        say(f"asking the teacher to play the same: about {duration(asking)}")
         measure: Measure = "pitch-bound" if request.mode == "texture" else "pitch-blind"
         for style in styles:
             takes, outputs = list(judges.values()), list(played[style.name].values())
@@ -172,6 +178,11 @@ def forge(
                 f"{style.name}: keeps {kept:.0%} of what the {draft.teacher} teacher gains in style by working on the "
                 f"same take"
             )
+    elif draft.teacher != NO_TEACHER:
+        notices.append(
+            f"how much of its teacher it keeps was not measured: {draft.teacher} needs about {duration(asking)} for "
+            f"that, too long for the time allowed (--minutes)"
+        )
     page = _report(request, model, styles, judges, draft, notices) if request.report is not None else None
     data = convert(with_quality(draft.data, _quality(measured)), request.precision)
     models = {f"{request.name}.onnx": data}
@@ -196,7 +207,7 @@ class _Draft:
 def _make_timbre(
     request: ForgeRequest,
     styles: Sequence[StyleClip],
-    started: float,
+    left: Callable[[], float],
     notices: list[str],
     say: Callable[[str], None],
     report: Callable[[Progress], None] | None,
@@ -204,7 +215,7 @@ def _make_timbre(
     *,
     listen: bool = False,
 ) -> _Draft:
-    """The mixer of excitations, trained on pitch-blind statistics."""
+    """The mixer of excitations, trained on pitch-blind statistics. left: tells how many seconds are."""
     config = replace(request.config, seed=request.seed, steps=request.steps or request.config.steps * len(styles))
     if distiller is None:
         say("hearing the content")
@@ -213,9 +224,8 @@ def _make_timbre(
             _content(request, recordings, config.pieces), config, request.device, _plain(request, recordings)
         )
     distiller.config = config
-    teacher = request.teacher or NO_TEACHER
-    pieces, allowed = distiller.audio[:TARGET_PIECES], _seconds_left(request, started)
-    targets = _targets(teacher, pieces, styles, config, say, TEACHING * allowed)
+    teacher = _teacher_of(request)
+    targets = _targets(teacher, distiller.audio[:TARGET_PIECES], styles, config, TEACHING * left(), notices, say)
     checkpoint = _checkpoint(request)
     if not request.resume:
         checkpoint.remove()
@@ -223,7 +233,7 @@ def _make_timbre(
         styles,
         report,
         targets=targets,
-        seconds=_seconds_left(request, started),
+        seconds=left(),
         checkpoint=checkpoint,
         listen=listen,
     )
@@ -240,23 +250,26 @@ def _make_timbre(
 def _make_texture(
     request: ForgeRequest,
     styles: Sequence[StyleClip],
-    started: float,
+    left: Callable[[], float],
     notices: list[str],
     say: Callable[[str], None],
     report: Callable[[Progress], None] | None,
     *,
     listen: bool = False,
 ) -> _Draft:
-    """Free magnitudes, trained on the pitch-bound statistics of the literature and on a teacher's sound."""
+    """Free magnitudes, trained on the pitch-bound statistics of the literature and on a teacher's sound.
+
+    left: tells how many seconds are.
+    """
     config = TextureConfig(seed=request.seed)
     if request.steps is not None:
         config = replace(config, steps=request.steps, steps_per_further_style=0)
     say("hearing the content")
     content = _content(request, _recordings(request, styles, notices), config.pieces)
-    teacher = request.teacher or "kernel"
-    targets = _targets(teacher, content, styles, config, say)
+    teacher = _teacher_of(request)
+    targets = _targets(teacher, content, styles, config, TEACHING * left(), notices, say)
     distilled = TextureDistiller(content, config).distil(
-        [style.audio for style in styles], report, targets, _seconds_left(request, started), listen=listen
+        [style.audio for style in styles], report, targets, left(), listen=listen
     )
     done = len(distilled.history)
     if not distilled.complete:
@@ -286,13 +299,52 @@ def _checkpoint(request: ForgeRequest) -> Checkpoint:
     return Checkpoint(home() / "forge" / f"{request.name}.npz")
 
 
-def _seconds_left(request: ForgeRequest, started: float) -> float:
-    """How long the training may take: what the time allowed leaves beside what was done and is to be done."""
+def _teacher_of(request: ForgeRequest) -> str:
+    """Who teaches: who was asked for, or who suits the mode."""
+    return request.teacher or ("kernel" if request.mode == "texture" else NO_TEACHER)
+
+
+def minutes_allowed(request: ForgeRequest, styles: Sequence[StyleClip]) -> float | None:
+    """The time allowed: what was asked for, else what suits the styles and the teacher; None where steps decide.
+
+    DuendeError where the teacher needs most of it for the least that it teaches by: nothing would be trained.
+    """
+    teacher, config, count = _teacher_of(request), request.config, len(styles)
     if request.minutes is None and request.steps is not None:
+        return None
+    usual = MINUTES if count == 1 else FAMILY_MINUTES
+    needed = 0.0
+    if teacher != NO_TEACHER:
+        piece = np.zeros(round((config.seconds + config.run_in_seconds) * config.sample_rate), dtype=np.float32)
+        pieces = [piece] * LEAST_PIECES
+        least = sum(lesson_seconds(lesson(teacher, config.sample_rate), pieces, style.audio) for style in styles)
+        needed = math.ceil((least / TEACHING + HEARING_S + MEASURING_S * count) / 60.0)
+        if request.minutes is not None and least > 60.0 * TEACHING * request.minutes:
+            raise DuendeError(
+                f"the {teacher} teacher needs about {duration(least)} for {LEAST_PIECES} pieces, too long for "
+                f"--minutes {request.minutes:g}: allow {needed:g}, or take another teacher"
+            )
+    return request.minutes or max(usual, needed)
+
+
+def _asking_seconds(request: ForgeRequest, styles: Sequence[StyleClip], judges: Mapping[str, Float32]) -> float:
+    """About how long the teacher needs to play what the preset is judged by, in every style; 0 without one."""
+    teacher, rate = _teacher_of(request), request.config.sample_rate
+    if teacher == NO_TEACHER:
+        return 0.0
+    takes = list(judges.values())
+    return sum(lesson_seconds(lesson(teacher, rate), takes, style.audio, workers=1) for style in styles)
+
+
+def _seconds_left(request: ForgeRequest, started: float, asking: float = 0.0) -> float:
+    """How long the training may take: what the time allowed leaves beside what was done and is to be done.
+
+    asking: seconds that the teacher is to have afterwards.
+    """
+    if request.minutes is None:
         return math.inf
     count = len(request.styles)
-    minutes = request.minutes or (MINUTES if count == 1 else FAMILY_MINUTES)
-    return max(5.0, 60.0 * minutes - (time.perf_counter() - started) - MEASURING_S * count)
+    return max(5.0, 60.0 * request.minutes - (time.perf_counter() - started) - MEASURING_S * count - asking)
 
 
 def preset_of(request: ForgeRequest, model: Model, amount: float, number: int = 0) -> Preset:
@@ -378,19 +430,25 @@ def _targets(
     pieces: Sequence[Float32],
     styles: Sequence[StyleClip],
     config: DistillConfig | TextureConfig,
+    allowed: float,
+    notices: list[str],
     say: Callable[[str], None],
-    allowed: float = math.inf,
 ) -> list[list[Float32]] | None:
     """A teacher's sound of pieces of the content in each style, kept on disk for the next time; None without one.
 
-    allowed: seconds that it may take by its own forecast; it plays the first pieces alone where all take longer.
+    allowed: seconds that it may take by its own forecast; where all pieces take longer, it plays the first alone, two
+    at least, and a notice says so.
     """
     if teacher == NO_TEACHER:
         return None
     cache, rate = home() / "cache" / "teachers", config.sample_rate
     needed = sum(lesson_seconds(lesson(teacher, rate), pieces, style.audio) for style in styles)
-    if needed > allowed:
-        count = min(len(pieces), max(LEAST_PIECES, int(len(pieces) * allowed / needed)))
+    if needed > allowed and len(pieces) > LEAST_PIECES:
+        count = max(LEAST_PIECES, int(len(pieces) * allowed / needed))
+        notices.append(
+            f"the {teacher} teacher played {count} of {len(pieces)} pieces: all take about {duration(needed)}, and the "
+            f"time allowed leaves {duration(allowed)} (more --minutes help)"
+        )
         needed, pieces = needed * count / len(pieces), pieces[:count]
     say(f"the teacher plays {len(pieces)} pieces: about {duration(needed)}")
 

@@ -18,11 +18,15 @@ from duende.engine.render import render_array  # noqa: E402
 from duende.export import measures  # noqa: E402
 from duende.export.corpus import UNALTERED, content_pieces  # noqa: E402
 from duende.export.distill import COLD_SAMPLES, DistillConfig, Progress  # noqa: E402
-from duende.export.forge import ForgeRequest, forge, sources  # noqa: E402
+from duende.export.forge import ForgeRequest, forge, minutes_allowed, sources  # noqa: E402
 from duende.export.pluck import demo_phrase  # noqa: E402
 from duende.export.sounds import load_sound  # noqa: E402
-from duende.export.style import pooled, style_body  # noqa: E402
+from duende.export.style import StyleClip, pooled, style_body  # noqa: E402
+from duende.export.teachers.teacher import Cost  # noqa: E402
+from duende.export.teachers.transfer import duration  # noqa: E402
+from duende.export.work.hand import INSIDE  # noqa: E402
 from duende.presets.library import Library  # noqa: E402
+from systems import PlainSettings, PlainSystem, registered  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -290,3 +294,78 @@ def test_who_listens_hears_the_student_and_changes_nothing(tmp_path: Path) -> No
             assert float(np.abs(sound).max()) > 1e-3
         made.append(forged.history)
     assert made[0] == made[1]
+
+
+class SlowSystem(PlainSystem):
+    """Forecasts so many seconds for a piece of SMALL, and twice as many for longer sounds; takes none."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    def cost(self, content: int, styles: int, settings: PlainSettings) -> Cost:
+        piece = (SMALL.seconds + SMALL.run_in_seconds + 0.5) * settings.sample_rate
+        return Cost(self._seconds * (1.0 if content < piece else 2.0), 1000)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "played", "asked"),
+    [(1.0, 6, True), (20.0, 4, False), (500.0, 2, False)],
+)
+def test_a_slow_teacher_plays_fewer_pieces_and_is_not_asked_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, played: int, asked: bool
+) -> None:
+    """100 s are left: 40 of them for 6 pieces, two at a time; 20 for the phrase, which takes as long as two pieces."""
+    monkeypatch.setenv(INSIDE, "1")
+    system = SlowSystem(seconds)
+    said: list[str] = []
+    reserved: list[float] = []
+
+    def left(request: ForgeRequest, started: float, asking: float = 0.0) -> float:
+        reserved.append(asking)
+        return 100.0
+
+    monkeypatch.setattr("duende.export.forge._seconds_left", left)
+    request = request_for(tmp_path, teacher="plain", judges={"phrase": demo_phrase(RATE)[: 3 * RATE]}, steps=4)
+    request = replace(request, styles=sources([tmp_path / "reed.wav"], "pair", apart=False))
+    with registered(system, monkeypatch):
+        forged = forge(request, Library(tmp_path / "presets", tmp_path / "none"), say=said.append)
+    assert len(system.jobs) == played + asked
+    assert f"the teacher plays {played} pieces: about {duration(played * seconds / 2.0)}" in said
+    notices = " ".join(forged.notices)
+    assert (f"played {played} of 6 pieces" in notices) == (played < 6)
+    assert ("of what the plain teacher gains" in notices) == asked
+    assert ("was not measured: plain needs" in notices) == (not asked)
+    assert set(reserved[1:]) == {2.0 * seconds if asked else 0.0}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "asked", "apart", "allowed"),
+    [(2.0, None, False, 3.0), (60.0, None, False, 4.0), (60.0, None, True, 8.0), (60.0, 2.5, False, 2.5)],
+)
+def test_a_slow_teacher_is_given_the_time_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, asked: float | None, apart: bool, allowed: float
+) -> None:
+    """60 s for a piece: 60 s for two of them at a time, in two fifths of 150 s, beside hearing and measuring."""
+    request = request_for(tmp_path, teacher="plain", steps=None, minutes=asked)
+    if not apart:
+        request = replace(request, styles=request.styles[:1])
+    styles = [StyleClip(source.name, reed()) for source in request.styles]
+    with registered(SlowSystem(seconds), monkeypatch):
+        assert minutes_allowed(request, styles) == allowed
+        assert minutes_allowed(replace(request, minutes=None, steps=9), styles) is None
+
+
+def test_a_teacher_that_is_too_slow_is_refused_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library, system = Library(tmp_path / "presets", tmp_path / "none"), SlowSystem(60.0)
+    request = request_for(tmp_path, teacher="plain", minutes=2.4)
+    request = replace(request, styles=request.styles[:1])
+    with (
+        registered(system, monkeypatch),
+        pytest.raises(DuendeError, match=r"about 60 s for 2 pieces.*2\.4: allow 4, or"),
+    ):
+        forge(request, library)
+    assert not system.jobs
+    assert not library.own.exists()

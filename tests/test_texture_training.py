@@ -307,6 +307,23 @@ def test_two_styles_take_turns_and_targets_are_heard() -> None:
     assert "target" in found.history[0]
 
 
+def test_a_teacher_that_played_the_first_piece_alone_is_heard_there_alone() -> None:
+    content = [plucks(seed, QUICK.run_in_seconds + QUICK.seconds) for seed in range(QUICK.pieces)]
+    distiller = TextureDistiller(content, QUICK)
+    clip = tone(330.0, 2 * RATE)
+    first, whole = (
+        [row["target"] for row in distiller.distil([clip], targets=[[0.5 * piece for piece in played]]).history]
+        for played in (content[:1], content)
+    )
+    # Two of three pieces a step: the first is among them in some, and counts for half of the error there.
+    heard = [error > 0.0 for error in first[: QUICK.steps // 2]]
+    assert True in heard
+    assert False in heard
+    assert all(whole[: QUICK.steps // 2])
+    assert heard[0]
+    assert 0.3 * whole[0] < first[0] < 0.7 * whole[0]
+
+
 def test_content_must_warm_the_student_up() -> None:
     with pytest.raises(ValueError, match="shorter than the student's memory"):
         TextureDistiller([plucks(0, 1.0)], TextureConfig(run_in_seconds=0.1))

@@ -160,7 +160,7 @@ class TextureDistiller:
     ) -> TextureDistilled:
         """Train one student for clips [samples] at config.sample_rate, for at most so many seconds.
 
-        targets: for each clip, what a teacher made of each piece of the content: float32, as long as the piece,
+        targets: for each clip, what a teacher made of the first pieces of the content: float32, as long as the piece,
         aligned to the sample (`export.teachers.targets.teacher_targets`); None trains on statistics alone.
         listen: let `report` hear the student now and then.
         """
@@ -326,15 +326,21 @@ class TextureDistiller:
     def _target_error(
         self, played: Played, chosen: Sequence[int], wanted: Sequence[Sequence[Tensor]], shares: Float32
     ) -> Tensor:
-        """Mean deviation of log magnitudes from the teacher's (weights of styles: in the logarithm), within 60 dB."""
+        """Mean deviation of log magnitudes from the teacher's (weights of styles: in the logarithm), within 60 dB.
+
+        0 for a piece that the teacher did not play.
+        """
+        known = [row for row, index in enumerate(chosen) if index < min(map(len, wanted))]
+        if not known:
+            return torch.zeros(())
         mixed = [
-            torch.stack([float(share) * rows[index].float() for share, rows in zip(shares, wanted, strict=True)])
-            for index in chosen
+            torch.stack([float(share) * rows[chosen[row]].float() for share, rows in zip(shares, wanted, strict=True)])
+            for row in known
         ]
         aims = torch.stack(mixed).sum(dim=1)
         floor = aims.amax(dim=-1, keepdim=True).clamp(min=-9.0) - 7.0
-        got = torch.maximum(0.5 * played.log_power, floor)
-        return (got - torch.maximum(aims, floor)).abs().mean()
+        got = torch.maximum(0.5 * played.log_power[known], floor)
+        return (got - torch.maximum(aims, floor)).abs().mean() * (len(known) / len(chosen))
 
     def _choice_error(self, choice: Tensor, chosen: Sequence[int], styles: Sequence[_Style], shares: Float32) -> Tensor:
         """Cross entropy of the templates with those that sound at the input's rank of level and centre."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from duende import DuendeError
+from duende.export.sounds import level_dbfs
 from duende.export.teachers import transfer as module
 from duende.export.teachers.cnn import fresh_style_error
 from duende.export.teachers.gram import GramSettings
@@ -105,6 +106,26 @@ def test_several_styles_at_weights_lead_between_them(rng: np.random.Generator) -
 
     one, both, other = (treble(replace(dark, weight=w), replace(bright, weight=1.0 - w)) for w in (0.9999, 0.5, 0.0))
     assert one < 0.5 * both < 0.45 * other
+
+
+@pytest.mark.parametrize(
+    ("form", "way"),
+    [("faithful", "try --teacher plain:repaired"), ("repaired", "try other settings (duende teachers plain)")],
+)
+def test_a_result_that_faded_away_is_said_with_the_way_out(rng: np.random.Generator, form: str, way: str) -> None:
+    content = np.asarray(0.1 * playing(rng, rate=RATE), dtype=np.float32)
+    told: list[str] = []
+    for gain, quieter in ((0.01, "40 dB quieter"), (0.2, "14 dB quieter"), (0.0, "dB quieter"), (0.3, ""), (1.0, "")):
+        system = PlainSystem(lambda job, gain=gain: np.float32(gain) * job.content)  # type: ignore[misc]
+        found = transfer(content, [hiss(rng, rate=RATE)], Choice(system, form, PlainSettings()), note=told.append)
+        lines = [text for text in found.notices if "quieter" in text]
+        assert len(lines) == bool(quieter)
+        if quieter:
+            assert quieter in lines[0]
+            assert f"({level_dbfs(found.audio):.0f} dBFS), as plain:{form} left it" in lines[0]
+            assert way in lines[0]
+            assert "\n" not in lines[0]
+            assert lines[0] in told
 
 
 def test_long_content_is_cut_and_comes_back_whole(rng: np.random.Generator, system: PlainSystem, plain: Choice) -> None:

@@ -38,6 +38,9 @@ MOST_STYLES = 16
 FREE_SHARE = 0.7
 """Of the free memory a transfer may take so much before its content is cut."""
 
+FAR_QUIETER_DB = 12.0
+"""A result that is so far below what was played is said: some systems fade away as published."""
+
 SIDE_DB = -60.0
 """Level of a side, against the middle, under which it is left out."""
 
@@ -212,6 +215,8 @@ def transfer(
         else:
             audio = merge(*lines)
     for text in dict.fromkeys(text for one in made for text in one.notices):
+        tell(text)
+    for text in _faded(sides[0], lines[0], choice):
         tell(text)
     return Transferred(
         audio=audio,
@@ -450,6 +455,20 @@ def _check_made(made: Made, job: Job, choice: Choice) -> None:
         raise ValueError(f"{choice.title} made {made.audio.shape} of {job.content.shape}")
     if not np.isfinite(made.audio).all():
         raise DuendeError(f"{choice.title}: the search ran away; a lower learning rate or weight may hold it")
+
+
+def _faded(content: Float32, made: Float32, choice: Choice) -> list[str]:
+    """A line where the result is far quieter than what was played, with the way out; else nothing."""
+    level_db = level_dbfs(made)
+    quieter_db = level_dbfs(content) - level_db
+    if quieter_db < FAR_QUIETER_DB:
+        return []
+    name = choice.system.name
+    way = f"--teacher {name}:repaired" if choice.form == "faithful" else f"other settings (duende teachers {name})"
+    return [
+        f"the result is {quieter_db:.0f} dB quieter than the content ({level_db:.0f} dBFS), as {choice.title} left it: "
+        f"try {way}"
+    ]
 
 
 class _Store:

@@ -16,15 +16,16 @@ is written and read. So a plan may fail to be built anywhere, and must have answ
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from .graph_check import make_session, run_options, runtime
 from .waveform_spec import WaveformArray, WaveformLayout
+
+if TYPE_CHECKING:
+    import onnx
 
 Float32 = npt.NDArray[np.float32]
 
@@ -90,11 +91,15 @@ class _Writer:
         return f"t{self._count}"
 
     def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> str:
+        from onnx import numpy_helper
+
         name = self.name()
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value, dtype=dtype), name))
         return name
 
     def op(self, kind: str, inputs: list[str], outputs: int = 1, domain: str = "", **attributes: Any) -> list[str]:
+        from onnx import helper
+
         names = [self.name() for _ in range(outputs)]
         self.nodes.append(helper.make_node(kind, inputs, names, domain=domain, **attributes))
         return names
@@ -152,6 +157,8 @@ class _Writer:
             plus, weight = x, weight.copy()
             for row in range(known.used):
                 weight[row, row, -1] -= 1.0
+        from onnx import TensorProto, helper
+
         past = f"past{len(self.inputs)}"
         self.inputs.append(helper.make_tensor_value_info(past, TensorProto.FLOAT, [1, WIDTH, 1, rows]))
         self.kept.append(_Kept(x, known.state, back, known.columns, past, rows))
@@ -173,6 +180,8 @@ class BlockedPlan:
 
         DuendeError, ValueError or KeyError where it cannot be built.
         """
+        from onnx import TensorProto, helper
+
         self.length = length
         writer = _Writer(length)
         self.column, output = _write(writer, layout, weights)

@@ -4,14 +4,16 @@ import math
 import stat
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from .. import DuendeError
 from .spec import METADATA_KEY, OPSET
+
+if TYPE_CHECKING:
+    import onnx
 
 Float32 = npt.NDArray[np.float32]
 
@@ -44,8 +46,10 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def parse(data: bytes, name: str) -> tuple[onnx.ModelProto, str]:
+def parse(data: bytes, name: str) -> tuple["onnx.ModelProto", str]:
     """Graph and spec text of a model file; DuendeError where it is no such file."""
+    import onnx
+
     try:
         graph = onnx.load_model_from_string(data)
     except Exception as error:
@@ -58,8 +62,10 @@ def parse(data: bytes, name: str) -> tuple[onnx.ModelProto, str]:
     return graph, texts[0]
 
 
-def check_graph(model: onnx.ModelProto, allowed: Collection[str], name: str) -> None:
+def check_graph(model: "onnx.ModelProto", allowed: Collection[str], name: str) -> None:
     """Refuse what a model has no need of: foreign operators, functions, control flow, data in other files."""
+    import onnx
+
     for opset in model.opset_import:
         if opset.domain not in ("", "ai.onnx"):
             raise DuendeError(f"{name}: operators of the foreign domain {opset.domain!r}")
@@ -84,9 +90,11 @@ def check_graph(model: onnx.ModelProto, allowed: Collection[str], name: str) -> 
 
 
 def check_tensors(
-    label: str, values: Iterable[onnx.ValueInfoProto], wanted: Mapping[str, Sequence[int | None]], name: str
+    label: str, values: Iterable["onnx.ValueInfoProto"], wanted: Mapping[str, Sequence[int | None]], name: str
 ) -> None:
     """Names, element types and shapes of a graph's inputs or outputs (label) against those wanted; None: dynamic."""
+    import onnx
+
     found = {value.name: value.type.tensor_type for value in values}
     if set(found) != set(wanted):
         odd = sorted(set(found) ^ set(wanted))
@@ -98,11 +106,13 @@ def check_tensors(
             raise DuendeError(f"{name}: {label} {key!r} has shape {dims}, the spec wants {list(shape)} of float32")
 
 
-def check_cost(model: onnx.ModelProto, steps: int, name: str) -> None:
+def check_cost(model: "onnx.ModelProto", steps: int, name: str) -> None:
     """Refuse a graph that takes too much memory or time to answer a golden pair of so many frames or samples.
 
     The file's size is no bound: 30 nodes that each put something beside itself make a billion numbers of one.
     """
+    import onnx
+
     if not 1 <= steps <= MAX_STEPS:
         raise DuendeError(
             f"{name}: the golden pair does not fit the graph: {steps} frames or samples, allowed are 1 to {MAX_STEPS}"
@@ -137,8 +147,10 @@ def check_cost(model: onnx.ModelProto, steps: int, name: str) -> None:
             )
 
 
-def _skeleton(model: onnx.ModelProto, steps: int) -> onnx.ModelProto:
+def _skeleton(model: "onnx.ModelProto", steps: int) -> "onnx.ModelProto":
     """The graph for one channel and so many steps, without its weights."""
+    import onnx
+
     plan = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     plan.graph.name = "plan"
     plan.graph.node.extend(model.graph.node)
@@ -158,13 +170,13 @@ def _skeleton(model: onnx.ModelProto, steps: int) -> onnx.ModelProto:
     return plan
 
 
-def _at_steps(value: onnx.ValueInfoProto, steps: int) -> list[int]:
+def _at_steps(value: "onnx.ValueInfoProto", steps: int) -> list[int]:
     """A shape for one channel, its first axis, and so many steps wherever else it is dynamic."""
     dims = value.type.tensor_type.shape.dim
     return [dim.dim_value if dim.HasField("dim_value") else steps if place else 1 for place, dim in enumerate(dims)]
 
 
-def _work(node: onnx.NodeProto, shapes: Mapping[str, Sequence[int]], made: int) -> int:
+def _work(node: "onnx.NodeProto", shapes: Mapping[str, Sequence[int]], made: int) -> int:
     """About how many multiplications a node takes to make so many numbers."""
     known = [shapes.get(one, []) for one in node.input]
     if node.op_type == "Conv" and len(known) > 1:
@@ -207,6 +219,14 @@ def make_session(data: bytes, name: str, providers: Sequence[str] = ("CPUExecuti
         return module.InferenceSession(data, options, providers=list(providers))
     except Exception as error:  # ONNX Runtime raises classes of its own without a common base
         raise DuendeError(f"{name}: ONNX Runtime refuses the graph: {first_line(error)}") from error
+
+
+def spec_text(session: Any, name: str) -> str:
+    """The spec of a model file, by its session; DuendeError where it has none."""
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise DuendeError(f"{name}: no metadata {METADATA_KEY!r}: not a duende model (amp captures: duende import)")
+    return str(text)
 
 
 def run_options() -> Any:

@@ -5,11 +5,10 @@ import math
 import re
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from .. import DuendeError
 from .excitation import NAMES
@@ -25,10 +24,14 @@ from .graph_check import (
     run_options,
     runtime,
     snr_db,
+    spec_text,
 )
 from .mixer import feature_count
 from .spec import AMOUNT, PRECISIONS, SAMPLE_RATES, ModelSpec, decode_spec
 from .stft import DEFAULT_SIZES, SMALL_SIZES, StftSizes
+
+if TYPE_CHECKING:
+    import onnx
 
 Float32 = npt.NDArray[np.float32]
 Kept = TypeVar("Kept")
@@ -92,7 +95,7 @@ def load_model(path: str | Path, provider: str = "cpu", threads: int = 1) -> "Mo
     _check_spec(spec, path.name)
     _check_interface(graph, spec, path.name)
     check_cost(graph, [*spec.golden.features.shape, 0, 0][1], path.name)
-    model = Model(path, spec, data, provider, threads)
+    model = Model(path, data, provider, threads, spec)
     model.check_golden()
     return model
 
@@ -100,10 +103,7 @@ def load_model(path: str | Path, provider: str = "cpu", threads: int = 1) -> "Mo
 def open_model(path: str | Path, provider: str = "cpu") -> "Model":
     """`load_model` for a file that another process has checked: its golden pair is only asked on other hardware."""
     path = Path(path)
-    data = read_bytes(path)
-    _, text = parse(data, path.name)
-    spec = decode_spec(text, path.name)
-    model = Model(path, spec, data, provider)
+    model = Model(path, read_bytes(path), provider)
     if model.provider != "cpu":
         model.check_golden()
     return model
@@ -112,13 +112,15 @@ def open_model(path: str | Path, provider: str = "cpu") -> "Model":
 class Model:
     """A checked model with its ONNX Runtime session. `start` gives one stream its own states and buffers."""
 
-    def __init__(self, path: Path, spec: ModelSpec, data: bytes, provider: str, threads: int = 1) -> None:
-        self.path, self.spec = path, spec
+    def __init__(self, path: Path, data: bytes, provider: str, threads: int = 1, spec: ModelSpec | None = None) -> None:
+        """data: of the whole file; spec: that has been read from it, if it has."""
+        self.path = path
         self.notices: list[str] = []
         self._remembered: dict[Hashable, Any] = {}
         self.provider = self._choose(provider)
         wanted = [PROVIDERS[self.provider]] if self.provider == "cpu" else [PROVIDERS[self.provider], PROVIDERS["cpu"]]
         self._session = make_session(data, path.name, wanted, threads)
+        self.spec = decode_spec(spec_text(self._session, path.name), path.name) if spec is None else spec
         if self.provider != "cpu" and PROVIDERS[self.provider] not in self._session.get_providers():
             self.notices.append(f"{self.provider} could not be started; running on the CPU")
             self.provider = "cpu"
@@ -342,7 +344,7 @@ def _sizes(spec: ModelSpec, name: str) -> tuple[int, int, int]:
     return sizes
 
 
-def _check_interface(model: onnx.ModelProto, spec: ModelSpec, name: str) -> None:
+def _check_interface(model: "onnx.ModelProto", spec: ModelSpec, name: str) -> None:
     """Names, element types and shapes of the graph's inputs and outputs against the spec."""
     excitations, bands = len(spec.excitations), spec.bands
     inputs: dict[str, list[int | None]] = {

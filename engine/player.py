@@ -19,6 +19,7 @@ from .cabinet import Cabinet
 from .device import ClockDevice, Device, SoundDevice, choose_device, list_devices, refuse_feedback
 from .fx.graph import import_pyo
 from .fx.graphs import Graphs
+from .graph_check import runtime
 from .host import Host, check_rate
 from .manners import giving_way
 from .messages import Done, EngineSetup, Lost, Message, Notice, Opened, Play, Played, Preload, Refused, SlotPlan, Stop
@@ -265,15 +266,20 @@ def main() -> None:
     """Run the engine, with the parent on standard input and output; its setup comes first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     source, sink = os.dup(0), os.dup(1)
-    setup = msgspec.json.decode(read_setup(source), type=EngineSetup)
     # What libraries print must not get between the messages.
     os.dup2(2, 1)
+    # They hold the interpreter for long: not while something plays. The parent still finds out what is wanted.
+    for bring in (runtime, import_pyo):
+        with contextlib.suppress(DuendeError):
+            bring()
+    try:
+        setup = msgspec.json.decode(read_setup(source), type=EngineSetup)
+    except EOFError:
+        # The parent found that nothing is to be played.
+        return
     inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
     wire = Wire(source, sink, inbox.put)
     yield_quickly()
-    with contextlib.suppress(DuendeError):
-        # It holds the interpreter for milliseconds: not while something plays.
-        import_pyo()
     if setup.cores and (notice := pin(setup.cores)) is not None:
         wire.send(Notice(notice))
     player = Player(setup, wire)

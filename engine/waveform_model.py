@@ -5,11 +5,10 @@ import math
 import re
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from .. import DuendeError
 from .blocked import BlockedPlan, BlockedStream, worth_blocking
@@ -28,6 +27,9 @@ from .graph_check import (
 )
 from .spec import Control
 from .waveform_spec import WaveformProvenance, WaveformSpec, WaveformVariant, decode_waveform_spec
+
+if TYPE_CHECKING:
+    import onnx
 
 Float32 = npt.NDArray[np.float32]
 Kept = TypeVar("Kept")
@@ -88,7 +90,7 @@ def open_waveform(path: str | Path, *, trusted: bool = False) -> "WaveformModel"
 class WaveformModel:
     """A checked capture with one ONNX Runtime session for each variant. `start` gives a stream states of its own."""
 
-    def __init__(self, path: Path, spec: WaveformSpec, graph: onnx.ModelProto) -> None:
+    def __init__(self, path: Path, spec: WaveformSpec, graph: "onnx.ModelProto") -> None:
         self.path, self.spec = path, spec
         self._remembered: dict[Hashable, Any] = {}
         parts = [part_of(graph, variant) for variant in spec.variants]
@@ -313,8 +315,10 @@ def initial_states(variant: WaveformVariant, channels: int) -> list[Float32]:
     ]
 
 
-def part_of(graph: onnx.ModelProto, variant: WaveformVariant) -> onnx.ModelProto:
+def part_of(graph: "onnx.ModelProto", variant: WaveformVariant) -> "onnx.ModelProto":
     """What one variant needs of a graph, by itself: its nodes, constants, inputs and outputs."""
+    import onnx
+
     states = {state.name for state in variant.states}
     outputs = {variant.output} | {f"{name}_next" for name in states}
     maker = {output: place for place, node in enumerate(graph.graph.node) for output in node.output}
@@ -341,8 +345,10 @@ def part_of(graph: onnx.ModelProto, variant: WaveformVariant) -> onnx.ModelProto
     return part
 
 
-def _constants(part: onnx.ModelProto) -> dict[str, Float32]:
+def _constants(part: "onnx.ModelProto") -> dict[str, Float32]:
     """What a plan is made from: the float32 constants of a graph by name."""
+    import onnx
+
     wanted = onnx.TensorProto.FLOAT
     found = (tensor for tensor in part.graph.initializer if tensor.data_type == wanted)
     return {tensor.name: np.asarray(onnx.numpy_helper.to_array(tensor), dtype=np.float32) for tensor in found}
@@ -358,7 +364,7 @@ def _warm(stream: WaveformStream) -> None:
             stream.process(heard, turned, said)
 
 
-def _check_convolutions(graph: onnx.ModelProto, name: str) -> None:
+def _check_convolutions(graph: "onnx.ModelProto", name: str) -> None:
     for node in graph.graph.node:
         if node.op_type == "Conv":
             for attribute in node.attribute:
@@ -446,7 +452,7 @@ def _check_knobs(knobs: Sequence[Control], name: str) -> None:
             raise DuendeError(f"{name}: knob {knob.name!r}: a unit of {len(knob.unit)} characters, 16 at most")
 
 
-def _check_interface(graph: onnx.ModelProto, spec: WaveformSpec, name: str) -> None:
+def _check_interface(graph: "onnx.ModelProto", spec: WaveformSpec, name: str) -> None:
     """Names, element types and shapes of the graph's inputs and outputs against the spec."""
     inputs: dict[str, list[int | None]] = {"audio": [None, 1, None]}
     if spec.knobs:

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from duende.__main__ import app
+from duende.commands.app import app
 from duende.engine.cabinet import CONTROLS as CABINET
 from duende.engine.fx.table import EFFECTS
 from duende.engine.spec import Control

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from captures import linear_nam
 from duende import DuendeError
-from duende.__main__ import app
+from duende.commands.app import app
 from duende.engine.preset import load_rig
 from duende.engine.render import render_file
 from duende.export.batch.captures import capture_items

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import oracle
 from capture_takes import RATE, SECONDS, Samples, amplifier, delayed, played, the_signal
 from duende import DuendeError
-from duende.__main__ import app
+from duende.commands.app import app
 
 pytestmark = pytest.mark.train
 pytest.importorskip("torch")

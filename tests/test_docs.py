@@ -16,7 +16,7 @@ import soundfile
 import typer
 
 import duende
-from duende.__main__ import app
+from duende.commands.app import app
 from duende.engine.control.reference import example_nodes
 from duende.export import api
 from duende.presets.library import HOME_VARIABLE

@@ -19,7 +19,7 @@ import pytest
 import soundfile
 from typer.main import get_command
 
-from duende.__main__ import app
+from duende.commands.app import app
 from duende.engine.control.commands import session_nodes
 from duende.engine.control.dispatch import Dispatcher
 from duende.engine.control.namespace import Namespace, Node

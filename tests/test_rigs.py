@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from duende import DuendeError, __main__
+from duende.commands.app import DEFAULT_PRESET
 from duende.engine.preset import load_rig
 from duende.engine.render import render_array
 from duende.presets import library
@@ -73,7 +74,7 @@ def test_without_pyo_a_rig_is_refused_in_one_line(name: str, no_pyo: None) -> No
 
 
 def test_the_demo_needs_no_pyo(no_pyo: None) -> None:
-    load_rig(SHIPPED.find(__main__.DEFAULT_PRESET))
+    load_rig(SHIPPED.find(DEFAULT_PRESET))
 
 
 def test_bench_leaves_out_what_needs_pyo_and_says_so(

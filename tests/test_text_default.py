@@ -12,7 +12,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from duende import DuendeError
-from duende.__main__ import app
+from duende.commands.app import app
 from duende.export.provenance import read_provenance
 from duende.export.text.account import follows, sounding, sounds_judged, told
 from duende.export.text.backend import About, Report, Sound, open_backend

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch")
 
-from duende.__main__ import app  # noqa: E402
+from duende.commands.app import app  # noqa: E402
 from duende.engine.preset import load_rig  # noqa: E402
 from duende.engine.render import render_array  # noqa: E402
 from duende.export import forge as forging  # noqa: E402

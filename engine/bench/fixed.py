@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ... import DuendeError
-from ..graph_check import first_line, parse, read_bytes, runtime
+from ..graph_check import first_line, read_bytes, runtime
 from ..model import PROVIDERS, Model, features_of, load_model
-from ..spec import ModelSpec, decode_spec
+from ..spec import ModelSpec
 
 Float32 = npt.NDArray[np.float32]
 
@@ -140,7 +140,7 @@ class FixedModel(Model):
         if checked.provider != provider:
             raise DuendeError(checked.notices[-1])
         data = read_bytes(path)
-        super().__init__(path, decode_spec(parse(data, path.name)[1], path.name), data, provider)
+        super().__init__(path, data, provider, spec=checked.spec)
         self._data, self._threads, self._graph, self._half = data, threads, cuda_graph, half
 
     def start(self, channels: int, frame_counts: Sequence[int], silence: Float32 | None = None) -> "FixedModelStream":  # type: ignore[override]

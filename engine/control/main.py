@@ -176,7 +176,11 @@ async def _run(setup: ControlSetup) -> None:
 def main() -> None:
     """Run control, with the parent on standard input and output; its setup, which holds the token, comes first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    setup = msgspec.json.decode(read_setup(0), type=ControlSetup)
+    try:
+        setup = msgspec.json.decode(read_setup(0), type=ControlSetup)
+    except EOFError:
+        # The parent found that nothing is to be played.
+        return
     configure_log(setup.log_file)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_run(setup))

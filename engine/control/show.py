@@ -11,6 +11,7 @@ import msgspec
 from ... import DuendeError
 from ...presets.library import Library
 from ..messages import EngineSetup, Lost, Message, Notice, Opened, Played, SlotPlan
+from .early import Early
 from .log import configure_log
 from .settings import ControlSetup, Settings
 from .supervisor import Supervisor
@@ -22,7 +23,7 @@ class Show:
     """One run of the host.
 
     settings: in force; path: where control keeps them, None: nowhere. values: of parameters by name, for the first
-    preset. headless: begin even where the device is not there yet.
+    preset. headless: begin even where the device is not there yet. early: processes that were begun before.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Show:
         *,
         headless: bool = False,
         log_file: Path | None = None,
+        early: Early | None = None,
     ) -> None:
         self._settings, self._headless = settings, headless
         self._log_file = None if log_file is None else str(log_file)
@@ -68,7 +70,7 @@ class Show:
         first = [
             SlotPlan(slot.effect or slot.file, str(entry.file_of(slot) or ""), slot.kind) for slot in entry.read().slots
         ]
-        self.supervisor = Supervisor(engine, control, preload=first, stubborn=headless, tell=self._tell)
+        self.supervisor = Supervisor(engine, control, preload=first, stubborn=headless, tell=self._tell, early=early)
 
     def run(self, done: threading.Event, seconds: float | None, say: Callable[[str], object]) -> str | None:
         """Until `done` is set or the time is over; why it could not go on, or None. say: is given what to read."""

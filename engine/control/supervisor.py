@@ -21,8 +21,8 @@ from ..messages import Done, EngineSetup, Lost, Message, Notice, Opened, Play, P
 from ..shared import CONTROL_BEAT, map_state
 from ..telemetry import Telemetry
 from ..wire import Wire
+from .early import CONTROL, ENGINE, Early
 
-ENGINE, CONTROL = "duende.engine.player", "duende.engine.control.main"
 TICK_S = 0.02
 STUCK_S = 0.5
 OPEN_TIMEOUT_S = 8.0
@@ -68,6 +68,7 @@ class Supervisor:
     preload: slots that will be played first, whose files are opened while control starts.
     stubborn: play on even if the device cannot be had at the start (a box that is switched on before its interface).
     tell:    is told `Opened`, `Played`, `Lost` and `Notice`.
+    early:   processes that were begun before.
 
     A spare engine, with everything imported and the models open, waits for the one that plays to fail: so the sound
     comes back as soon as the device can be opened. Where it cannot be, after three tries, a silent clock takes its
@@ -82,8 +83,10 @@ class Supervisor:
         preload: Sequence[SlotPlan] = (),
         stubborn: bool = False,
         tell: Callable[[Message], None] | None = None,
+        early: Early | None = None,
     ) -> None:
         sweep()
+        self._early = Early() if early is None else early
         self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-", dir=runtime_folder()))
         self.state = self.folder / "state"
         try:
@@ -380,12 +383,7 @@ class Supervisor:
         return child
 
     def _spawn(self, module: str, setup: bytes) -> Child:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-        )
+        process = self._early.take(module)
         assert process.stdin is not None
         assert process.stdout is not None
         source, sink = os.dup(process.stdout.fileno()), os.dup(process.stdin.fileno())

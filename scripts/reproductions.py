@@ -1,12 +1,12 @@
 """Every offline system, as published and repaired, on the same real sounds; writes docs/reproductions.md.
 
     python scripts/reproductions.py CONTENT_DIR STYLE_DIR [--only NAME[:FORM]] [--pair P] [--sounds DIR]
-    python scripts/reproductions.py CONTENT_DIR STYLE_DIR --students [--only NAME] [--minutes M]
+    python scripts/reproductions.py CONTENT_DIR STYLE_DIR --students [--only NAME] [--minutes M] [--sounds DIR]
 
 Each transfer runs in a process of its own, so that its peak memory is its own. Figures are kept in
 docs/reproductions.json: rows that are run again replace theirs, the others stay, and the page is written from all of
 them. With --students the live student of each teacher is forged and measured; with --page nothing is run. The folder
-of --sounds is laid out for `duende listen`.
+of --sounds is laid out for `duende listen`; students are kept there as presets.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import textwrap
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,9 @@ from duende.export.teachers.registry import NAMES
 from duende.export.teachers.teacher import Cost
 from duende.export.teachers.transfer import choose
 from duende.presets.format import write_atomically
+
+if TYPE_CHECKING:
+    from duende.export.forge import Forged
 
 Float32 = npt.NDArray[np.float32]
 Figures = dict[str, Any]
@@ -57,7 +60,9 @@ WINDOWED = ("autoencoder", "vae", "hybrid")
 WINDOW = 16 * 512 * RATE / 22050
 """Samples from window to window of their faithful forms; the hybrid's, twice as long, overlap by half."""
 STUDENT_STYLE = "cello-phrase.wav"
-STUDENT_MINUTES = 3.0
+NO_TEACHER = "none"
+STUDENT_MINUTES, STUDENT_STEPS = 5.0, 120
+"""The minutes say how much a teacher may play, the steps how long its student is trained: all alike."""
 LARGEST_PICTURE = 150_000
 UNTOUCHED, MATCHED_EQ, FLOOR = "untouched input", "matched EQ", "floor"
 MARGIN, LOSS = 0.15, 0.01
@@ -258,11 +263,15 @@ def draw(path: Path, rows: Sequence[tuple[str, Float32]]) -> None:
 # -- students ----------------------------------------------------------------------------------------------------------
 
 
-def run_student(name: str, contents: Path, styles: Path, minutes: float, kept: Figures) -> None:
+def run_student(
+    name: str, contents: Path, styles: Path, minutes: float, kept: Figures, presets: Path | None = None
+) -> None:
     """Forge the live student of a teacher ("none": of the statistics alone), and measure it as any preset."""
     print(f"student of {name} ...", end=" ", flush=True)
-    command = [sys.executable, __file__, "--student", name, str(contents), str(styles), str(minutes)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory() as temporary:
+        places = [str(place) for place in (contents, styles, presets or Path(temporary))]
+        command = [sys.executable, __file__, "--student", name, *places, str(minutes)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         figures = json.loads(done.stdout.splitlines()[-1])
         print(f"{figures['seconds']:.0f} s, {figures['real_time_factor']:.1f} x real time", flush=True)
@@ -272,18 +281,18 @@ def run_student(name: str, contents: Path, styles: Path, minutes: float, kept: F
     kept.setdefault("students", {})[name] = figures
 
 
-def student(name: str, contents: Path, styles: Path, minutes: float) -> Figures:
-    """Forge and evaluate, in this process."""
+def student(name: str, contents: Path, styles: Path, presets: Path, minutes: float) -> Figures:
+    """Forge and evaluate, in this process; the preset `student-NAME` stays in a folder of presets."""
     from duende.export.evaluate import evaluate_files
     from duende.export.forge import ForgeRequest, forge, sources
     from duende.presets.library import Library
 
-    style = styles / STUDENT_STYLE
-    with tempfile.TemporaryDirectory() as folder:
-        library = Library(own=Path(folder))
-        request = ForgeRequest(sources([style], "student", apart=False), "student", teacher=name, minutes=minutes)
-        forged = forge(request, library)
-        found = evaluate_files(library.find("student"), contents, style, bench_seconds=0.0)
+    style, library, title = styles / STUDENT_STYLE, Library(own=presets), f"student-{name}"
+    request = ForgeRequest(
+        sources([style], title, apart=False), title, teacher=name, minutes=minutes, steps=STUDENT_STEPS
+    )
+    forged = forge(request, library, force=True)
+    found = evaluate_files(library.find(title), contents, style, bench_seconds=0.0)
     takes = list(found.takes.values())
     eq = {key: mean(getattr(take.matched_eq, key) for take in takes) for key in PLAYED}
     return {
@@ -291,12 +300,37 @@ def student(name: str, contents: Path, styles: Path, minutes: float) -> Figures:
         "seconds": forged.seconds,
         "real_time_factor": found.real_time_factor,
         "latency_samples": found.latency.added_samples,
+        "pieces": pieces_of(name, forged),
         "measures": {key: mean(getattr(take.preset, key) for take in takes) for key in PLAYED},
         "matched EQ": eq,
-        "kept": next((float(m[1]) / 100.0 for n in forged.notices if (m := re.search(r"keeps (-?\d+)%", n))), None),
-        "steps": len(forged.history) and int(forged.history[-1].get("step", 0)),
+        "kept": None if name == NO_TEACHER else kept_of(forged, style, name),
+        "steps": len(forged.history),
         "notices": forged.notices,
     }
+
+
+def pieces_of(teacher: str, forged: "Forged") -> int:
+    """How many pieces a teacher played for a student, as the notices of the forging say."""
+    from duende.export.forge import TARGET_PIECES
+
+    if teacher == NO_TEACHER:
+        return 0
+    return next((int(m[1]) for n in forged.notices if (m := re.search(r"teacher played (\d+) of", n))), TARGET_PIECES)
+
+
+def kept_of(forged: "Forged", style: Path, teacher: str) -> float:
+    """What the forging says that the student keeps of its teacher; where that took too long for it, measured here."""
+    from duende.engine.preset import load_rig
+    from duende.engine.render import render_array
+    from duende.export.kept import kept_share
+    from duende.export.pluck import demo_phrase
+
+    said = next((float(m[1]) / 100.0 for n in forged.notices if (m := re.search(r"keeps (-?\d+)%", n))), None)
+    if said is not None:
+        return said
+    phrase = demo_phrase(RATE)
+    output = render_array(load_rig(forged.entry), phrase, RATE)[: len(phrase)]
+    return kept_share([phrase], [output], load_sound(style, RATE), RATE, teacher, "pitch-blind")
 
 
 PLAYED = ("style_ratio", "envelope_ratio", "chroma", "multi_pitch", "onset_f1", "loudness", "drone_db")
@@ -496,7 +530,8 @@ def system_section(name: str, kept: Figures) -> list[str]:
         parts += [verdict(faithful, repaired), ""]
     for form in FORMS:
         if (PICTURES / f"{name}-{form}.png").is_file():
-            parts += [f"![{name}, {form}: {', '.join(PAIRS)}](pictures/reproductions/{name}-{form}.png)", ""]
+            pairs = [pair for pair in PAIRS if judged(pair, f"{name}:{form}", kept)]
+            parts += [f"![{name}, {form}: {', '.join(pairs)}](pictures/reproductions/{name}-{form}.png)", ""]
     return parts
 
 
@@ -547,28 +582,30 @@ def student_section(students: Mapping[str, Figures]) -> list[str]:
         "## What survives on the stage",
         "",
         f"A live student forged from each teacher's sound beside the statistics (`duende forge {STUDENT_STYLE} "
-        f"--teacher NAME --minutes {minutes}`), measured through the engine on both guitars, which it was "
-        f"not trained on. *Kept*: how much of what the teacher gains in style by working on a recording the student "
-        f"keeps by playing it; over 100 % where the student goes further than its teacher. *none*: statistics alone.",
+        f"--teacher NAME --minutes {minutes} --steps {STUDENT_STEPS}`), measured through the engine on both guitars, "
+        f"which it was not trained on. *Pieces*: how many of 24 the teacher played in its share of the minutes. "
+        f"*Kept*: how much of what the teacher gains in style by working on a recording the student keeps by playing "
+        f"it; over 100 % where the student goes further than its teacher. *none*: statistics alone.",
         "",
-        "| teacher | style distance | band envelopes | chroma | multi-pitch | onset F1 | loudness | drone, dB | kept | "
-        "real time factor |",
-        "|---" * 10 + "|",
+        "| teacher | pieces | style distance | band envelopes | chroma | multi-pitch | onset F1 | loudness | "
+        "drone, dB | kept | real time factor |",
+        "|---" * 11 + "|",
     ]
     first = next((one for one in students.values() if "measures" in one), None)
     if first is not None:
         cells = [number(first["matched EQ"][key]) for key in PLAYED]
-        lines.append(f"| matched EQ | {' | '.join(cells)} |  |  |")
-    for name in ("none", *NAMES):
+        lines.append(f"| matched EQ |  | {' | '.join(cells)} |  |  |")
+    for name in (NO_TEACHER, *NAMES):
         figures = students.get(name)
         if figures is None:
             continue
         if "refused" in figures:
-            lines.append(f"| {name} | not made: {figures['refused']} |" + "  |" * 8)
+            lines.append(f"| {name} | not made: {figures['refused']} |" + "  |" * 9)
             continue
         cells = [number(figures["measures"][key]) for key in PLAYED]
         kept = "" if figures["kept"] is None else f"{figures['kept']:.0%}"
-        lines.append(f"| {name} | {' | '.join(cells)} | {kept} | {figures['real_time_factor']:.1f} |")
+        played = figures.get("pieces") or ""
+        lines.append(f"| {name} | {played} | {' | '.join(cells)} | {kept} | {figures['real_time_factor']:.1f} |")
     return [*lines, ""]
 
 
@@ -595,7 +632,8 @@ def main() -> None:
         print(json.dumps(make(sys.argv[2], Path(sys.argv[3]))))
         return
     if sys.argv[1:2] == ["--student"]:
-        print(json.dumps(student(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]), float(sys.argv[5]))))
+        contents, styles, presets = map(Path, sys.argv[3:6])
+        print(json.dumps(student(sys.argv[2], contents, styles, presets, float(sys.argv[6]))))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("contents", type=Path, nargs="?")
@@ -603,8 +641,10 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[], help="NAME or NAME:FORM; repeatable")
     parser.add_argument("--pair", action="append", choices=tuple(PAIRS), help="only this one; repeatable")
     parser.add_argument("--students", action="store_true", help="forge and measure students instead")
-    parser.add_argument("--minutes", type=float, default=STUDENT_MINUTES, help="to forge a student in")
-    parser.add_argument("--sounds", type=Path, help="keep all sounds in this folder")
+    parser.add_argument(
+        "--minutes", type=float, default=STUDENT_MINUTES, help="to forge a student in, the teacher's playing included"
+    )
+    parser.add_argument("--sounds", type=Path, help="keep all sounds, or students, in this folder")
     parser.add_argument("--page", action="store_true", help="only write the page anew")
     options = parser.parse_args()
     kept: Figures = {}
@@ -615,8 +655,8 @@ def main() -> None:
         os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
         kept["machine"] = machine()
         if options.students:
-            for name in options.only or ("none", *NAMES):
-                run_student(name, options.contents, options.styles, options.minutes, kept)
+            for name in options.only or (NO_TEACHER, *NAMES):
+                run_student(name, options.contents, options.styles, options.minutes, kept, options.sounds)
                 save(kept)
         else:
             with tempfile.TemporaryDirectory() as temporary:

@@ -53,6 +53,7 @@ def test_figures_come_out_as_they_went_in(script: ModuleType) -> None:
     }
     student = {
         "minutes": 3.0,
+        "pieces": 6,
         "measures": dict.fromkeys(script.PLAYED, 0.5),
         "matched EQ": dict.fromkeys(script.PLAYED, 1.0),
         "kept": 0.75,
@@ -69,7 +70,7 @@ def test_figures_come_out_as_they_went_in(script: ModuleType) -> None:
     assert "| cnn (cello alone) | - -> - | - | 0.90 -> 0.90 | 0.50 -> 0.75 |" in text
     assert "20.00 -> 5.00 | - -> - | - -> - | - |" in text
     assert "*Repaired.* Not made: no <memory>" in text
-    assert "| cnn | 0.50 | 0.50 | 0.50 | 0.50 | 0.50 | 0.50 | 0.50 | 75% | 12.3 |" in text
+    assert "| cnn | 6 | 0.50 | 0.50 | 0.50 | 0.50 | 0.50 | 0.50 | 0.50 | 75% | 12.3 |" in text
     assert "| vae | not made: no |" in text
 
 

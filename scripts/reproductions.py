@@ -19,7 +19,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -411,6 +411,7 @@ def page(kept: Figures) -> str:
         if any(title.startswith(f"{name}:") for title in rows):
             parts += system_section(name, kept)
     parts += student_section(kept.get("students", {}))
+    parts += shortfalls(kept)
     about = kept.get("machine", {})
     parts += [", ".join(f"{key}: {value}" for key, value in about.items()), ""]
     return "\n".join(map(wrapped, parts))
@@ -607,6 +608,47 @@ def student_section(students: Mapping[str, Figures]) -> list[str]:
         played = figures.get("pieces") or ""
         lines.append(f"| {name} | {played} | {' | '.join(cells)} | {kept} | {figures['real_time_factor']:.1f} |")
     return [*lines, ""]
+
+
+SHORT: tuple[tuple[str, str, Callable[[float], bool]], ...] = (
+    ("hardly keep the notes: chroma under 0.5", "chroma", lambda value: value < 0.5),
+    ("do not keep the attacks: onset F1 under 0.5", "onset_f1", lambda value: value < 0.5),
+    ("do not follow the playing: loudness under 0.5", "loudness", lambda value: value < 0.5),
+    ("let notes stand that are not played: drone of 3 dB and more", "drone_db", lambda value: value >= 3.0),
+    ("fade away: 12 dB and more below the content", "level_db", lambda value: value <= -12.0),
+    ("come no nearer to the style than an equaliser: style distance of 1 and more", "style_ratio", lambda v: v >= 1.0),
+)
+"""What falls short, the measure that tells it, and where."""
+
+
+def shortfalls(kept: Figures) -> list[str]:
+    """Every row, and every student, that misses what a player would ask for."""
+    rows: Figures = kept.get("rows", {})
+    lines = []
+    for label, key, short in SHORT:
+        found = []
+        for title in ordered(rows):
+            measured = {pair: (judged(pair, title, kept) or {}).get(key) for pair in PAIRS}
+            bad = [f"{pair} {number(value)}" for pair, value in measured.items() if value is not None and short(value)]
+            if bad:
+                found.append(f"{title.replace(':', ' ')} ({', '.join(bad)})")
+        for name, figures in kept.get("students", {}).items():
+            value = figures.get("measures", {}).get(key)
+            if value is not None and short(value):
+                found.append(f"the student of {name} ({number(value)})")
+        if found:
+            lines.append(f"- {label}: {'; '.join(found)}.")
+    missing = []
+    for title in (f"{name}:{form}" for name in NAMES for form in FORMS):
+        lacking = [pair for pair in PAIRS if judged(pair, title, kept) is None]
+        if lacking:
+            missing.append(f"{title.replace(':', ' ')} ({', '.join(lacking)})")
+    if missing:
+        lines.append(f"- not run: {'; '.join(missing)}.")
+    untaught = [name for name in (NO_TEACHER, *NAMES) if "measures" not in kept.get("students", {}).get(name, {})]
+    if untaught:
+        lines.append(f"- no student: {', '.join(untaught)}.")
+    return ["## What falls short", "", *lines, ""] if lines else []
 
 
 def number(value: float | None) -> str:

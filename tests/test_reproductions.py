@@ -97,3 +97,22 @@ def test_what_is_asked_for_alone(script: ModuleType) -> None:
     for text in ("other", "cnn:other"):
         with pytest.raises(DuendeError, match="--only"):
             script.chosen([text])
+
+
+def test_what_falls_short_is_said(script: ModuleType) -> None:
+    good, bad = made(0.5, 0.9, 1.0), made(1.5, 0.2, 1.0)
+    bad["measures"] |= {"loudness": 0.1, "drone_db": 3.0, "level_db": -40.0, "onset_f1": 0.4}
+    student = {"measures": dict.fromkeys(script.PLAYED, 0.9) | {"style_ratio": 1.25}, "kept": None}
+    rows = {"vae:faithful": {"cello": bad, "sax": good}}
+    text = " ".join(script.shortfalls({"rows": rows, "students": {"vae": student}}))
+    for line in (
+        "chroma under 0.5: vae faithful (cello 0.20).",
+        "onset F1 under 0.5: vae faithful (cello 0.40).",
+        "loudness under 0.5: vae faithful (cello 0.10).",
+        "drone of 3 dB and more: vae faithful (cello 3.00).",
+        "12 dB and more below the content: vae faithful (cello -40.00).",
+        "style distance of 1 and more: vae faithful (cello 1.50); the student of vae (1.25).",
+        "vae faithful (rain); vae repaired (cello, sax, rain)",
+        "no student: none, cnn,",
+    ):
+        assert line in text

@@ -1,5 +1,6 @@
 """Impulse responses of cabinets: read from files within bounds, or made in code, at the stream's rate and level."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -175,10 +176,8 @@ def _at_unity(name: str, taps: Float64, sample_rate: float, energy: float) -> Fl
 
     energy: of the louder channel before it was resampled, at this rate. DuendeError where next to none of it is heard.
     """
-    # Takes longer to import than the rest of the engine; only a show with a cabinet needs it.
-    from scipy import fft
-
-    size = fft.next_fast_len(max(taps.shape[1], round(sample_rate)), real=True)
+    # Whole seconds: the usual rates have small prime factors only.
+    size = round(sample_rate) * math.ceil(taps.shape[1] / round(sample_rate))
     power = np.abs(np.fft.rfft(taps, size)) ** 2
     sums = np.concatenate([np.zeros((len(taps), 1)), np.cumsum(power, axis=1)], axis=1)
     low, high = THIRD_OCTAVES_HZ

@@ -315,8 +315,9 @@ def minutes_allowed(request: ForgeRequest, styles: Sequence[StyleClip]) -> float
     usual = MINUTES if count == 1 else FAMILY_MINUTES
     needed = 0.0
     if teacher != NO_TEACHER:
-        piece = np.zeros(round((config.seconds + config.run_in_seconds) * config.sample_rate), dtype=np.float32)
-        pieces = [piece] * LEAST_PIECES
+        texture = TextureConfig()
+        seconds = config.seconds if request.mode == "timbre" else texture.seconds + texture.run_in_seconds
+        pieces = [np.zeros(round(seconds * config.sample_rate), dtype=np.float32)] * LEAST_PIECES
         least = sum(lesson_seconds(lesson(teacher, config.sample_rate), pieces, style.audio) for style in styles)
         needed = math.ceil((least / TEACHING + HEARING_S + MEASURING_S * count) / 60.0)
         if request.minutes is not None and least > 60.0 * TEACHING * request.minutes:

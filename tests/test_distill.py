@@ -304,7 +304,7 @@ class SlowSystem(PlainSystem):
         self._seconds = seconds
 
     def cost(self, content: int, styles: int, settings: PlainSettings) -> Cost:
-        piece = (SMALL.seconds + SMALL.run_in_seconds + 0.5) * settings.sample_rate
+        piece = (SMALL.seconds + 0.5) * settings.sample_rate
         return Cost(self._seconds * (1.0 if content < piece else 2.0), 1000)
 
 

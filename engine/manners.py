@@ -18,6 +18,8 @@ MARGIN_S = 3e-4
 TURN_S = 3e-4
 """So long a thread beside works in any case, where the audio thread leaves it no time."""
 NAP_S = 1e-4
+SHARE = 0.1
+"""Of the newest block in what blocks take as a rule."""
 PATIENCE_PERIODS = 2.0
 """So long a thread beside waits for an audio thread that does not come."""
 
@@ -25,12 +27,14 @@ PATIENCE_PERIODS = 2.0
 class Turn:
     """Whose turn it is. `begin` and `end` belong to the audio thread."""
 
-    __slots__ = ("due", "period", "working")
+    __slots__ = ("due", "period", "takes", "working")
 
     def __init__(self) -> None:
         self.working = False
         self.period = 0.0
         self.due = float("inf")
+        # What the audio thread's work takes as a rule: who looks more often takes the interpreter from it.
+        self.takes = 0.0
 
     def begin(self, period_s: float) -> None:
         """The audio thread works, and will again after period_s."""
@@ -40,6 +44,8 @@ class Turn:
 
     def end(self) -> None:
         """The audio thread waits for its next block."""
+        took = time.perf_counter() - self.due + self.period
+        self.takes += SHARE * (min(took, self.period) - self.takes)
         self.working = False
 
     def free(self) -> bool:
@@ -53,8 +59,9 @@ class Turn:
             now = time.perf_counter()
             if now >= limit:
                 return
-            # Up to where it is due nothing can be done; from there on it may end at any moment.
-            time.sleep(NAP_S if self.working or now >= self.due else self.due - now + NAP_S)
+            # Up to where it is due nothing can be done; from there on it works for as long as it does as a rule.
+            done = self.due - (self.period if self.working else 0.0) + self.takes
+            time.sleep(max(NAP_S, done - now))
 
 
 @contextlib.contextmanager

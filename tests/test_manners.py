@@ -114,3 +114,14 @@ def test_other_threads_are_left_alone(clock: Clock) -> None:
         thread.start()
         thread.join()
     assert seen == [None]
+
+
+def test_who_waits_does_not_ask_again_and_again(clock: Clock) -> None:
+    """Each time it wakes it wants the interpreter, which the audio thread then has to wait for."""
+    with giving_way(clock.turn):
+        while clock.now < 40 * PERIOD_S:
+            work(clock, 1e-4)
+        slept, begun = clock.slept, clock.now
+        while clock.now < 80 * PERIOD_S:
+            work(clock, 1e-4)
+    assert (clock.slept - slept) / ((clock.now - begun) / PERIOD_S) < 4.0

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ... import DuendeError
 from ..denormals import flush_denormals
+from ..realtime import before_others
 from .effect import Effect
 from .graph import Graph
 
@@ -106,15 +107,21 @@ def _renew(used: "queue.SimpleQueue[_Used | None]", shelf: _Shelf) -> None:
     """Thread: bring what was used to silence."""
     flush_denormals()
     while (one := used.get()) is not None:
-        into = None
-        if one.wanted is not None and not one.wanted:
-            try:
-                one.wanted.append(shelf.take(one.kind))
-            except DuendeError:
-                into = one.wanted
-        if not shelf.full(one.kind) and one.graph.renew(one.kind.effect.forgets_s):
-            if into is None:
-                shelf.keep(one.kind, one.graph)
-            else:
-                into.append(one.graph)
+        with before_others():
+            _bring_to_silence(one, shelf)
         del one
+
+
+def _bring_to_silence(one: _Used, shelf: _Shelf) -> None:
+    into = None
+    if one.wanted is not None and not one.wanted:
+        try:
+            one.wanted.append(shelf.take(one.kind))
+        except DuendeError:
+            into = one.wanted
+    if shelf.full(one.kind) or not one.graph.renew(one.kind.effect.forgets_s):
+        return
+    if into is None:
+        shelf.keep(one.kind, one.graph)
+    else:
+        into.append(one.graph)

@@ -726,7 +726,9 @@ def forge(
     teacher: Annotated[
         str, typer.Option(help="Learn from a teacher's sound, too (`duende teachers`); none; auto: by the mode.")
     ] = "auto",
-    minutes: Annotated[float | None, typer.Option(help="Be ready after so many minutes; 3, 8 for several.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Be ready after so many minutes; 3, 4 with a slow teacher, 8 for several.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, max=20000, help="Train so many steps, however long.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     precision: Annotated[str, typer.Option(help="float32, float16 (half the file) or int8 (a quarter).")] = "float32",

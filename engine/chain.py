@@ -17,13 +17,15 @@ from .params import ParameterBank, control_parameter
 from .processor import LONGEST_SPILL_S, Processor, StreamSpec, quantum_at, widens_at
 from .ring import RingBuffer
 from .scalars import scalar
-from .slot import CATCH_UP_QUANTA, FADE_S, Slot
+from .slot import FADE_S, Slot
 from .split import layout, path_samples
 from .telemetry import Telemetry
 
 Float32 = npt.NDArray[np.float32]
 
 MAX_QUANTA = 64
+AT_ONCE_QUANTA = 8
+"""So many at least may be played at once, however short the device's blocks are: a new chain has to catch up."""
 ITERATOR_BUFFER = 64
 
 INPUT_GAIN, OUTPUT_GAIN, MIX, BYPASS, AMOUNT, MUTE, GATE, BALANCE = range(8)
@@ -57,7 +59,7 @@ class Chain:
     A mono input with a stereo output is played in mono up to the first slot that makes two sides of one; what comes
     before costs no more than in a mono chain.
 
-    prepare, replace and reset belong to the control thread, process to the audio thread.
+    prepare and reset belong to the control thread, process to the audio thread.
 
     spills: whether a slot has a tail that spills over; known after prepare.
     width:  channels of the output that differ: 1 where all outputs are the same. Known after prepare.
@@ -98,7 +100,7 @@ class Chain:
         quanta = [quantum_at(slot.processor, sample_rate) for slot in self.slots]
         self.quantum = math.lcm(*quanta) if quanta else 1
         if self.quantum > 1:
-            self._largest = min(MAX_QUANTA, max(CATCH_UP_QUANTA, max_block // self.quantum)) * self.quantum
+            self._largest = min(MAX_QUANTA, max(AT_ONCE_QUANTA, max_block // self.quantum)) * self.quantum
         else:
             self._largest = min(max_block, 1024)
         sizes = [self.quantum * 2**power for power in range(14) if self.quantum * 2**power <= self._largest]
@@ -188,10 +190,6 @@ class Chain:
             elif not self._doors and not self._ends:
                 self._upstream.update(slot.index for slot in slots)
         self.spills = bool(spilling)
-
-    def replace(self, slot: int, processor: Processor) -> None:
-        """Control thread: crossfade a slot (from 0) to another processor of the same delay."""
-        self.slots[slot].replace(processor)
 
     def adopt(self, predecessor: "Chain", lag_samples: int) -> None:
         """Audio thread: take over, slot by slot, what cannot be learned from recent input (`Processor.adopt`)."""

@@ -1,9 +1,8 @@
-"""A slot: one processor with its bypass, mix, aligned dry path, tail, faults, rests, and its successor."""
+"""A slot: one processor with its bypass, mix, aligned dry path, tail, faults and rests."""
 
 import numpy as np
 import numpy.typing as npt
 
-from .. import DuendeError
 from .cover import Cover
 from .history import History
 from .params import ParameterBank, slot_index
@@ -13,7 +12,6 @@ from .telemetry import Telemetry
 
 Float32 = npt.NDArray[np.float32]
 
-CATCH_UP_QUANTA = 8
 FADE_S = 0.03
 COVER_S = 0.01
 INSANE_LEVEL = 1e6
@@ -21,7 +19,7 @@ LARGEST_JUMP = 2.0
 
 
 class Slot:
-    """One place of the chain: a processor with its bypass, mix, aligned dry path, and its successor while one fades in.
+    """One place of the chain: a processor with its bypass, mix and aligned dry path.
 
     `process` and `fail_safe` belong to the audio thread; all else to the control thread.
     """
@@ -29,23 +27,16 @@ class Slot:
     def __init__(self, index: int, name: str, processor: Processor) -> None:
         self.index, self.name = index, name
         self.processor = processor
-        self._incoming: Processor | None = None
-        self._outgoing: Processor | None = None
-        self._state = "playing"
 
     def prepare(self, spec: StreamSpec, bank: ParameterBank, telemetry: Telemetry, max_block: int) -> None:
-        self._settle()
         processor = self.processor
         processor.prepare(spec)
         self._spec, self._bank, self._telemetry, self._max_block = spec, bank, telemetry, max_block
         self._first = slot_index(self.index)
         self._delay = processor.latency_samples
-        self._memory = processor.memory_samples
         # One sample more, for the dry signal at the end of the block before.
-        self._history = History(spec.channels, max(self._delay, self._memory) + 1, max_block)
+        self._history = History(spec.channels, self._delay + 1, max_block)
         self._dry = np.zeros((max_block, spec.channels), dtype=np.float32)
-        self._catch = np.zeros((max_block, spec.channels), dtype=np.float32)
-        self._other = np.zeros((max_block, spec.channels), dtype=np.float32)
         self._squares = np.zeros((max_block, spec.channels), dtype=np.float32)
         self._fed = np.zeros((max_block, spec.channels), dtype=np.float32)
         self._spills = spills_over(processor, spec.sample_rate)
@@ -53,8 +44,6 @@ class Slot:
         # What rings on after a bypass: samples left of it, and how far it has been faded out after them.
         self._tail, self._end_at = 0, self._fade_length
         self._fade = raised_cosine(self._fade_length, max_block)
-        self._fade_at = 0
-        self._behind = 0
         # Share of the processor in the output, besides mix and bypass: falls to 0 on a fault, climbs back after it.
         self._trust_at = self._fade_length
         self._resting = 0
@@ -62,30 +51,8 @@ class Slot:
         # The jump to the dry signal is covered by what it jumped from.
         self._last = np.zeros((1, spec.channels), dtype=np.float32)
         self._cover = Cover(max(1, round(COVER_S * spec.sample_rate)), max_block, spec.channels, LARGEST_JUMP)
-        self._seen = 0
 
     # -- control thread ------------------------------------------------------------------------------------------
-
-    def replace(self, processor: Processor) -> None:
-        """Crossfade to another processor, already warm when it is heard; DuendeError if that cannot be seamless."""
-        if self._state != "playing":
-            raise DuendeError(f"slot {self.index + 1} is still fading to {self.name!r}: try again in a moment")
-        current = self.processor
-        if processor.quantum != current.quantum or processor.latency_samples != self._delay:
-            raise DuendeError(
-                f"slot {self.index + 1}: the new processor works in steps of {processor.quantum} and delays by "
-                f"{processor.latency_samples} samples, the old one {current.quantum} and {self._delay}: "
-                f"stop, change the preset and start again"
-            )
-        processor.prepare(self._spec)
-        self._history_ready = min(processor.memory_samples, max(self._delay, self._memory))
-        self._incoming = processor
-        self._state = "arriving"
-
-    def collect(self) -> Processor | None:
-        """The processor that was faded out, once: the control thread frees it."""
-        gone, self._outgoing = self._outgoing, None
-        return gone
 
     @property
     def spills(self) -> bool:
@@ -101,12 +68,7 @@ class Slot:
             return max(0, self._tail)
         return spill_samples(self.processor, self._spec.sample_rate)
 
-    @property
-    def fading(self) -> bool:
-        return self._state != "playing"
-
     def reset(self) -> None:
-        self._settle()
         self.processor.reset()
         self._history.reset()
         self._trust_at = self._fade_length
@@ -114,13 +76,7 @@ class Slot:
         self._resting = 0
         self._rest_begins = self._failing = False
         self._last.fill(0.0)
-        self._seen = 0
         self._tail, self._end_at = 0, self._fade_length
-
-    def _settle(self) -> None:
-        """End a crossfade at once, at rest."""
-        if self._incoming is not None:
-            self._take_over(self._incoming)
 
     # -- audio thread --------------------------------------------------------------------------------------------
 
@@ -128,8 +84,7 @@ class Slot:
         """Run block [n, channels] into out."""
         count = len(block)
         self._history.push(block.T)
-        self._seen += count
-        self._send_values(self.processor, amount)
+        self._send_values(amount)
         if self._resting > 0:
             self._rest(out)
         elif self._spills and self._over(count):
@@ -138,8 +93,6 @@ class Slot:
             fed = self._feed(block) if self._spills and self.bypassed else block
             self.processor.process(fed, out)
             sane = self._sane(out)
-            if self._state != "playing":
-                sane = self._succeed(fed, out, amount) and sane and self._sane(out)
             self._blend(out, sane)
             self._failing = not sane
         self._cover.process(out)
@@ -160,8 +113,6 @@ class Slot:
         elif self._end_at < self._fade_length:
             self._end_at += count
         else:
-            if self._incoming is not None:
-                self._take_over(self._incoming)
             return True
         return False
 
@@ -190,16 +141,13 @@ class Slot:
         self.processor.reset()
         self._trust_at = 0
         self._tail, self._end_at = 0, self._fade_length
-        if self._incoming is not None:
-            # It has missed what was played meanwhile: bring it up to now again.
-            self._incoming.reset()
-            self._state = "arriving"
 
     def _cover_jump(self, count: int) -> None:
         """The dry signal is heard from this block of count on: let its difference to the last output fall to 0."""
         self._cover.begin(self._last, self._history.last(1, skip=self._delay + count).T)
 
-    def _send_values(self, processor: Processor, amount: float) -> None:
+    def _send_values(self, amount: float) -> None:
+        processor = self.processor
         values = processor.values
         if not len(values):
             return
@@ -264,56 +212,3 @@ class Slot:
             # Else the dry signal is heard already.
             self._cover_jump(len(out))
         np.copyto(out, dry)
-
-    def _succeed(self, block: Float32, out: Float32, amount: float) -> bool:
-        """Bring the incoming processor up to now from recent input, then crossfade to it; False where it fails."""
-        incoming, count = self._incoming, len(block)
-        if incoming is None:
-            return True
-        self._send_values(incoming, amount)
-        if self._state == "arriving":
-            quantum = incoming.quantum
-            self._behind = min(self._history_ready, self._seen - count) // quantum * quantum
-            if self._spills and self.bypassed:
-                # What was played lately was not let in.
-                self._behind = -count
-            incoming.adopt(self.processor, self._behind + count)
-            self._fade_at = 0
-            self._state = "warming" if self._behind >= 0 else "fading"
-        if self._state == "warming":
-            # Everything up to this block's end is due; each call takes a bite larger than what arrives.
-            self._behind += count
-            due = min(self._behind, max(CATCH_UP_QUANTA * incoming.quantum, 2 * count))
-            while due > 0:
-                bite = min(due, self._max_block)
-                catch, other = self._catch[:bite], self._other[:bite]
-                catch.T[:] = self._history.last(bite, skip=self._behind - bite)
-                incoming.process(catch, other)
-                self._behind -= bite
-                due -= bite
-            if self._behind == 0:
-                # What both have heard, it has heard twice by now.
-                incoming.adopt(self.processor, 0)
-                self._state = "fading"
-            return True
-        other = self._other[:count]
-        incoming.process(block, other)
-        sane = self._sane(other)
-        if not sane:
-            incoming.reset()
-        ramp = self._fade[self._fade_at : self._fade_at + count]
-        np.subtract(other, out, out=other)
-        np.multiply(other, ramp[:, None], out=other)
-        np.add(out, other, out=out)
-        self._fade_at += count
-        if self._fade_at >= self._fade_length:
-            self._take_over(incoming)
-            if self._spills and self.bypassed:
-                incoming.reset()
-                self._tail, self._end_at = 0, self._fade_length
-        return sane
-
-    def _take_over(self, incoming: Processor) -> None:
-        self._outgoing, self.processor, self._incoming = self.processor, incoming, None
-        self._spills = spills_over(incoming, self._spec.sample_rate)
-        self._state = "playing"

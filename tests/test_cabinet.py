@@ -189,25 +189,6 @@ def test_the_level_is_right_from_the_first_sample(rng: np.random.Generator) -> N
     assert np.abs(run(chain, samples, 64) - 0.1 * convolved(samples, found.taps[0])[:1000]).max() <= 1e-5
 
 
-@pytest.mark.parametrize("shift", [0, 240])
-def test_a_successor_comes_warm_and_without_a_click(shift: int) -> None:
-    def dull(shift: int) -> Response:
-        taps = np.zeros((1, 20_000), dtype=np.float32)
-        taps[0, :2000] = np.hanning(2000) / 1000.0
-        return Response("dull", np.roll(taps, shift, axis=1), RATE)
-
-    chain, samples = make_chain(dull(0), block=64, most=64), tone(100.0, 6 * 16384)
-    before = run(chain, samples[: 2 * 16384], 64)
-    successor = Cabinet(lambda rate: dull(shift))
-    chain.replace(0, successor)
-    after = run(chain, samples[2 * 16384 :], 64)
-    assert chain.slots[0].processor is successor
-    got = np.concatenate([before, after])
-    assert above_5_khz(got, 2 * 16384) <= -60.0
-    if not shift:
-        assert np.abs(got - run(make_chain(dull(0), block=64, most=64), samples, 64)).max() <= 1e-5
-
-
 @pytest.mark.parametrize(("seconds", "rings"), [(0.09, False), (0.2, True)])
 def test_a_speaker_is_faded_out_and_a_room_rings_on(seconds: float, rings: bool) -> None:
     taps = np.zeros((1, 24_000), dtype=np.float32)

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from duende import DuendeError
 from duende.engine.chain import Chain, reblocking_latency
 from duende.engine.model import Model
 from duende.engine.params import ParameterBank
@@ -23,7 +22,7 @@ from duende.engine.shared import SharedState
 from duende.engine.spectral import SpectralProcessor
 from duende.engine.stft import SMALL_SIZES
 from duende.engine.telemetry import Telemetry
-from models import HOSTILE, dark_model, de_emphasis_body, dry_model, hostile_model, tiny_model, tiny_weights
+from models import HOSTILE, dark_model, dry_model, hostile_model, tiny_model
 from processors import Delay, Echo, Faulty, Gain, Spring
 from signals import amplitude, click_dbfs, impulse, noise, snr_db, tone
 
@@ -238,139 +237,6 @@ def test_the_click_measure_hears_a_step(dark: Model) -> None:
     assert rms > -60.0
 
 
-SUCCESSORS = [
-    pytest.param(lambda folder: (Delay(37), Delay(37, -0.5)), id="delay"),
-    pytest.param(lambda folder: (Echo(37, 5000), Echo(37, 5000)), id="echo"),
-    pytest.param(lambda folder: two_dark(folder), id="spectral"),
-]
-
-
-def two_dark(folder: Path) -> tuple[Processor, Processor]:
-    weights = tiny_weights(
-        width=4, excitations=1, dilations=(1,), levels=(0.0,), moves=0.0, body=de_emphasis_body(cut_hz=300.0)
-    )
-    other = tiny_model(folder, weights, excitations=("dry@1",))
-    return SpectralProcessor(dark_model(folder)), SpectralProcessor(other)
-
-
-@pytest.mark.parametrize("pair", SUCCESSORS)
-@pytest.mark.parametrize("block", [64, 480, 1024, 8192])
-def test_a_successor_comes_without_click_and_the_old_one_comes_back(
-    pair: Callable[[Path], tuple[Processor, Processor]], block: int, tmp_path: Path
-) -> None:
-    old, new = pair(tmp_path)
-    chain = make_chain(old)
-    chain.prepare(RATE, block, block)
-    slot = chain.slots[0]
-    samples = tone(100.0, 6 * 16384, level_dbfs=-12.0)
-    before = run(chain, samples[: 2 * 16384], [block])
-    assert slot.collect() is None
-    chain.replace(0, new)
-    assert slot.fading
-    assert slot.processor is old
-    after = run(chain, samples[2 * 16384 :], [block])
-    assert not slot.fading
-    assert slot.processor is new
-    assert slot.collect() is old
-    assert slot.collect() is None
-    rms, peak = click_dbfs(np.concatenate([before, after]), 2 * 16384)
-    assert rms <= -60.0
-    assert peak <= -60.0
-    alone = make_chain(pair(tmp_path)[1])
-    alone.prepare(RATE, block, block)
-    wanted = run(alone, samples, [block])
-    assert np.abs(after[-16384:] - wanted[-16384:]).max() <= 0.003, "the successor plays as if it had always been there"
-
-
-@pytest.mark.parametrize("block", [64, 128, 1024, 8192])
-def test_a_successor_is_warm_when_it_is_heard(block: int) -> None:
-    """An echo of 5000 samples: cold, it would lack the second half of its sound."""
-    samples = tone(100.0, 6 * 16384, level_dbfs=-12.0)
-    chain, plain = make_chain(Echo(37, 5000)), make_chain(Echo(37, 5000))
-    chain.prepare(RATE, block, block)
-    plain.prepare(RATE, block, block)
-    run(chain, samples[:16384], [block])
-    chain.replace(0, Echo(37, 5000))
-    got = run(chain, samples[16384:], [block])
-    assert not chain.slots[0].fading
-    assert np.abs(got - run(plain, samples, [block])[16384:]).max() <= 1e-6
-
-
-def level_change_db(got: Float32, wanted: Float32, window: int = 480) -> Float64:
-    """Level of got over wanted in dB, in every window of 10 ms."""
-    powers = [np.mean(part.reshape(-1, window).astype(np.float64) ** 2, axis=1) for part in (got, wanted)]
-    return np.asarray(10.0 * np.log10(powers[0] / powers[1]))
-
-
-def plucked(frames: int) -> Float32:
-    """Notes of 0.25 s with six partials each: something always sounds."""
-    time = np.arange(frames) / RATE
-    out = np.zeros(frames)
-    for partial in range(1, 7):
-        pitch = 110.0 * 2.0 ** ((np.floor(time / 0.25) * 5 % 12) / 12.0)
-        decay = np.exp(-2.0 * partial * (time % 0.25))
-        out += 0.25 / partial * decay * np.sin(2 * np.pi * pitch * partial * (time % 0.25))
-    return out.astype(np.float32)
-
-
-def replaced_by_itself_db(model: Model, block: int) -> Float64:
-    samples = plucked(480 * 300)
-    chain, plain = make_chain(SpectralProcessor(model)), make_chain(SpectralProcessor(model))
-    chain.prepare(RATE, block, block)
-    plain.prepare(RATE, block, block)
-    wanted = run(plain, samples, [block])[480 * 100 :]
-    run(chain, samples[: 480 * 100], [block])
-    chain.replace(0, SpectralProcessor(model))
-    got = run(chain, samples[480 * 100 :], [block])
-    assert not chain.slots[0].fading
-    return level_change_db(got, wanted)
-
-
-@pytest.mark.parametrize("block", [128, 480, 4096])
-@pytest.mark.parametrize("excitations", [("dry@1",), ("dry@1", "soft@1", "hard@1", "rect@1")], ids=len)
-def test_a_model_replaced_by_itself_keeps_its_level(block: int, excitations: tuple[str, ...], tmp_path: Path) -> None:
-    levels = (0.0, -2.5, -2.5, -2.5)
-    weights = tiny_weights(excitations=len(excitations), levels=levels)
-    model = tiny_model(tmp_path, weights, excitations=excitations)
-    assert np.abs(replaced_by_itself_db(model, block)).max() < 0.1
-
-
-def test_a_noisy_model_replaced_by_itself_keeps_its_level(full: Model) -> None:
-    assert np.abs(replaced_by_itself_db(full, 128)).max() < 0.1
-
-
-def test_successors_that_do_not_fit_are_refused(full: Model, small: Model) -> None:
-    chain = make_chain(Delay(37))
-    chain.prepare(RATE, 128, 128)
-    for wrong in (Delay(38), Delay(37, quantum=2)):
-        with pytest.raises(DuendeError, match="stop, change the preset and start again") as caught:
-            chain.replace(0, wrong)
-        assert "\n" not in str(caught.value)
-    chain.replace(0, Delay(37))
-    with pytest.raises(DuendeError, match="still fading"):
-        chain.replace(0, Delay(37))
-
-
-@pytest.mark.parametrize("again", ["prepare", "reset"])
-def test_a_chain_made_ready_during_a_fade_ends_it(again: str) -> None:
-    old, new = Delay(37), Delay(37, 0.5)
-    chain = make_chain(old)
-    chain.prepare(RATE, 64, 64)
-    run(chain, np.zeros(640, dtype=np.float32), [64])
-    chain.replace(0, new)
-    run(chain, np.zeros(640, dtype=np.float32), [64])
-    assert chain.slots[0].fading
-    if again == "prepare":
-        chain.prepare(RATE, 256, 256)
-    else:
-        chain.reset()
-    assert not chain.slots[0].fading
-    assert chain.slots[0].processor is new
-    assert chain.slots[0].collect() is old
-    got = run(chain, impulse(1000, level=0.5), [64])
-    assert np.array_equal(got, impulse(1000, at=37, level=0.25))
-
-
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf, 1e30])
 @pytest.mark.parametrize("block", [64, 128, 1000])
 def test_a_fault_resets_the_slot_is_counted_and_never_leaves(poison: float, block: int) -> None:
@@ -483,20 +349,6 @@ def test_a_rest_plays_aligned_dry_and_comes_back(block: int, kind: str, dark: Mo
     # Nothing can be computed for the way into a rest: its beginning is covered, with a corner.
     assert max(click_dbfs(got, 24_064)) <= -50.0
     assert max(click_dbfs(got, 48_064)) <= -60.0
-
-
-def test_a_rest_during_a_fade_ends_with_the_successor() -> None:
-    chain = make_chain(Delay(37, -1.0))
-    chain.prepare(RATE, 64, 64)
-    samples = tone(100.0, 64_000, level_dbfs=-12.0)
-    run(chain, samples[:6400], [64])
-    new = Delay(37, 0.5)
-    chain.replace(0, new)
-    run(chain, samples[6400:7040], [64])
-    chain.rest(0.1)
-    got = run(chain, samples[7040:], [64])
-    assert chain.slots[0].processor is new
-    assert np.abs(got[30_000:] - 0.5 * samples[37_003:-37][: len(got[30_000:])]).max() <= 1e-6
 
 
 def test_amount_reaches_every_slot_that_has_one(dry: Model, rng: np.random.Generator) -> None:
@@ -623,25 +475,6 @@ def test_a_tail_may_follow_the_values() -> None:
     got = run(chain, np.full(19_200, 0.25, dtype=np.float32), [64])
     assert np.abs(got[4800:9600] - 0.5).max() <= 1e-6
     assert np.abs(got[-4800:] - 0.25).max() <= 1e-6
-
-
-@pytest.mark.parametrize("bypass", [0.0, 1.0])
-def test_a_successor_of_what_spills_is_heard_as_it_should_be(bypass: float) -> None:
-    chain = make_chain(Spring(9600))
-    chain.bank.set("slot/1/bypass", bypass)
-    chain.prepare(RATE, 64, 64)
-    samples = tone(100.0, 96_000, level_dbfs=-18.0)
-    before = run(chain, samples[:24_000], [64])
-    new = Spring(9600)
-    chain.replace(0, new)
-    got = np.concatenate([before, run(chain, samples[24_000:], [64])])
-    assert chain.slots[0].processor is new
-    assert not chain.slots[0].fading
-    assert max(click_dbfs(got, 24_000)) <= -60.0
-    wanted = samples.copy()
-    if not bypass:
-        wanted[9600:] += samples[:-9600]
-    assert np.abs(got - wanted).max() <= 1e-6
 
 
 def test_the_time_of_each_slot_is_known() -> None:

@@ -13,48 +13,17 @@ import pytest
 
 from duende import DuendeError
 from duende.engine.chain import Latency
-from duende.engine.device import ArrayDevice
 from duende.engine.host import SWITCH_S, Host
 from duende.engine.model import Model
-from duende.engine.preset import Rig, build_rig
-from duende.engine.processor import Processor
+from duende.engine.preset import build_rig
 from duende.engine.relay import Relay
 from duende.engine.shared import PAGES, SharedState
-from duende.engine.slots import processor_for
 from models import tiny_model, tiny_texture, tiny_weights
 from processors import Delay, Gain, Spring
 from signals import click_dbfs, noise, picked_notes, snr_db, tone
+from switching import BLOCK, RATE, host_of, play, rig_of, rig_on
 
 Float32 = npt.NDArray[np.float32]
-
-RATE, BLOCK = 48000.0, 128
-
-
-def rig_on(page: int, shared: SharedState, *models: Model) -> Rig:
-    """A rig of these models on a page of shared state that has all defaults."""
-    rig = build_rig([(f"p{n}", processor_for(model)) for n, model in enumerate(models)], shared, page)
-    for row in rig.bank.table.rows():
-        rig.bank.set(row.name, row.default)
-    return rig
-
-
-def host_of(rig: Rig, block: int = BLOCK, safety: int = 0) -> Host:
-    """A host that does not mind how long this machine takes."""
-    host = Host(rig, ArrayDevice(np.zeros((block, 1), dtype=np.float32), RATE, block), safety)
-    host._watch = lambda late: None  # type: ignore[method-assign]
-    return host
-
-
-def play(host: Host, samples: Float32, block: int = BLOCK, between: Callable[[int], None] | None = None) -> Float32:
-    """What samples [n] become, in blocks; `between` is called with the number of each block before it is played."""
-    out = np.zeros((block, 1), dtype=np.float32)
-    heard = []
-    for number in range(len(samples) // block):
-        if between is not None:
-            between(number)
-        host.callback(samples[number * block : (number + 1) * block, None], out, False, False)
-        heard.append(out[:, 0].copy())
-    return np.concatenate(heard)
 
 
 @pytest.fixture(scope="module")
@@ -146,13 +115,6 @@ def test_styles_and_textures_follow_each_other(model: Model, tmp_path: Path) -> 
     assert host.telemetry.count("faults") == host.telemetry.count("failed") == 0
 
 
-def springy(page: int, shared: SharedState, *processors: Processor) -> Rig:
-    rig = build_rig([(f"p{n}", one) for n, one in enumerate(processors)], shared, page)
-    for row in rig.bank.table.rows():
-        rig.bank.set(row.name, row.default)
-    return rig
-
-
 TAIL = 9600
 
 
@@ -165,8 +127,8 @@ def echoed(samples: Float32, gain: float = 1.0) -> Float32:
 @pytest.mark.parametrize("block", [64, 480, 1000])
 def test_an_echo_replaced_by_itself_is_not_heard(block: int) -> None:
     samples, shared = noise(np.random.default_rng(5), 96_000, level_dbfs=-30.0), SharedState()
-    host = host_of(springy(0, shared, Gain(), Spring(TAIL), Gain()), block)
-    later = [springy(page, shared, Gain(), Spring(TAIL), Gain()) for page in (1, 2)]
+    host = host_of(rig_of(0, shared, Gain(), Spring(TAIL), Gain()), block)
+    later = [rig_of(page, shared, Gain(), Spring(TAIL), Gain()) for page in (1, 2)]
     turns = {20_000 // block: 0, 60_000 // block: 1}
 
     def switch(number: int) -> None:
@@ -182,8 +144,8 @@ def test_an_echo_replaced_by_itself_is_not_heard(block: int) -> None:
 @pytest.mark.parametrize("delay", [0, 100])
 def test_a_tail_rings_on_beside_the_next_rig(delay: int) -> None:
     samples, shared = tone(100.0, 96_000, level_dbfs=-18.0), SharedState()
-    host = host_of(springy(0, shared, Spring(TAIL)), 64)
-    first, second = host.rig, springy(1, shared, Delay(delay, 0.5))
+    host = host_of(rig_of(0, shared, Spring(TAIL)), 64)
+    first, second = host.rig, rig_of(1, shared, Delay(delay, 0.5))
     seamless: list[bool] = []
     got = play(host, samples, 64, lambda number: seamless.append(host.switch(second)) if number == 500 else None)
     assert seamless == [delay == 0]
@@ -205,7 +167,7 @@ def drop_by_late_block(host: Host) -> None:
 
 
 def drop_by_switch(host: Host) -> None:
-    host.switch(springy(2, host.shared, Gain(0.5)))
+    host.switch(rig_of(2, host.shared, Gain(0.5)))
 
 
 def drop_by_mute(host: Host) -> None:
@@ -217,11 +179,11 @@ def drop_by_mute(host: Host) -> None:
 def test_a_tail_that_must_end_is_faded_out(drop: Callable[[Host], None]) -> None:
     samples, shared = tone(100.0, 76_800, level_dbfs=-18.0), SharedState()
     samples[500 * 64 :] = 0.0
-    host = host_of(springy(0, shared, Spring(48_000)), 64)
+    host = host_of(rig_of(0, shared, Spring(48_000)), 64)
 
     def turn(number: int) -> None:
         if number == 480:
-            host.switch(springy(1, shared, Gain()))
+            host.switch(rig_of(1, shared, Gain()))
         elif number == 900:
             assert host.ringing
             drop(host)
@@ -235,9 +197,9 @@ def test_a_tail_that_must_end_is_faded_out(drop: Callable[[Host], None]) -> None
 
 def test_two_rigs_together_stay_below_the_ceiling() -> None:
     shared = SharedState()
-    host = host_of(springy(0, shared, Spring(TAIL)), 64)
+    host = host_of(rig_of(0, shared, Spring(TAIL)), 64)
     samples = tone(100.0, 64_000, level_dbfs=-1.0)
-    heard = play(host, samples, 64, lambda n: void(host.switch(springy(1, shared, Gain(2.0)))) if n == 500 else None)
+    heard = play(host, samples, 64, lambda n: void(host.switch(rig_of(1, shared, Gain(2.0)))) if n == 500 else None)
     assert np.abs(heard[500 * 64 :]).max() <= 10.0 ** (-0.3 / 20.0) + 1e-6
 
 

@@ -29,9 +29,10 @@ from duende.engine.texture import (
     unit_power,
 )
 from memory import measure
-from models import tiny_model, tiny_texture, tiny_texture_weights, tiny_weights
+from models import tiny_model, tiny_texture, tiny_texture_weights
 from processors import play_hops
 from signals import amplitude, interrupted_tone, noise, snr_db, tone
+from switching import host_of, play, rig_on
 
 Float32 = npt.NDArray[np.float32]
 
@@ -343,30 +344,18 @@ def test_the_tone_keeps_its_pitch_at_every_rate(rate: float, tmp_path: Path, rng
 
 
 def test_it_replaces_itself_unheard(model: Model, rng: np.random.Generator) -> None:
-    samples = (noise(rng, 128 * 600, level_dbfs=-30.0) + tone(196.0, 128 * 600, level_dbfs=-14.0))[:, np.newaxis]
-    plain, chain = make_chain(TextureProcessor(model)), make_chain(TextureProcessor(model))
-    for one in (plain, chain):
-        one.prepare(RATE, 128, 128)
-    wanted = run_chain(plain, samples, [128])
-    before = run_chain(chain, samples[: 128 * 300], [128])
-    chain.replace(0, TextureProcessor(model))
-    after = run_chain(chain, samples[128 * 300 :], [128])
-    assert not chain.slots[0].fading
-    assert snr_db(wanted, np.concatenate([before, after])) >= 40.0
+    samples = noise(rng, 128 * 600, level_dbfs=-30.0) + tone(196.0, 128 * 600, level_dbfs=-14.0)
+    wanted, shared = play(host_of(rig_on(0, SharedState(), model)), samples), SharedState()
+    host = host_of(rig_on(0, shared, model))
+    later = rig_on(1, shared, model)
 
+    def switch(number: int) -> None:
+        if number == 300:
+            assert host.switch(later)
 
-def test_a_mixer_and_a_texture_may_follow_each_other(model: Model, tmp_path: Path, rng: np.random.Generator) -> None:
-    mixer = tiny_model(tmp_path, tiny_weights(width=4, dilations=(1,)))
-    chain = make_chain(TextureProcessor(model))
-    chain.prepare(RATE, 128, 128)
-    samples = noise(rng, 128 * 100)[:, np.newaxis]
-    run_chain(chain, samples, [128])
-    for successor in (SpectralProcessor(mixer), TextureProcessor(model)):
-        chain.replace(0, successor)
-        out = run_chain(chain, samples, [128])
-        assert not chain.slots[0].fading
-        assert rms_dbfs(out) > -30.0
-    assert chain.telemetry.count("faults") == 0
+    got = play(host, samples, between=switch)
+    assert host.rig is later
+    assert snr_db(wanted, got) >= 40.0
 
 
 def test_the_kind_of_a_model_chooses_what_plays_it(model: Model, tmp_path: Path) -> None:

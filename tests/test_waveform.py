@@ -34,6 +34,7 @@ from memory import measure
 from networks import Draw, capture, stack, wavenet
 from oracle import render
 from signals import click_dbfs, impulse, noise, tone
+from switching import host_of, play, rig_of
 
 Float32 = npt.NDArray[np.float32]
 
@@ -296,15 +297,20 @@ def test_a_value_that_passes_a_variant_does_not_start_it(model: Open, monkeypatc
 
 
 @pytest.mark.parametrize("name", ["wavenet", "lstm", "knobs"])
-def test_a_successor_of_the_same_capture_is_not_heard(name: str, model: Open) -> None:
-    one = model(name)
+def test_a_capture_replaced_by_itself_is_not_heard(name: str, model: Open) -> None:
+    one, block, shared = model(name), 64, SharedState()
     samples = tone(100.0, 60_000, level_dbfs=-20.0)
-    alone = through(chain_of(WaveformProcessor(one), 64), samples, 64)
-    chain = chain_of(WaveformProcessor(one), 64)
-    first = through(chain, samples[:32_000], 64)
-    chain.replace(0, WaveformProcessor(one))
-    got = np.concatenate([first, through(chain, samples[32_000:], 64)])
-    assert np.abs(got - alone).max() <= 1e-4
+    wanted = play(host_of(rig_of(0, SharedState(), WaveformProcessor(one)), block), samples, block)
+    host = host_of(rig_of(0, shared, WaveformProcessor(one)), block)
+    later = rig_of(1, shared, WaveformProcessor(one))
+
+    def switch(number: int) -> None:
+        if number == 500:
+            assert host.switch(later)
+
+    got = play(host, samples, block, switch)
+    assert host.rig is later
+    assert np.abs(got - wanted).max() <= 1e-4
 
 
 def test_memory_is_the_receptive_field(model: Open) -> None:

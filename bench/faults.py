@@ -38,6 +38,7 @@ from duende.engine.control.supervisor import FOLDER, alive, runtime_folder
 from duende.engine.messages import EngineSetup
 from duende.presets.library import HOME_VARIABLE
 from jackd import Server
+from reliability_page import write_section
 from sessions import tiny_library
 
 TIMES = 20
@@ -47,7 +48,6 @@ AWAY_S, STOPPED_S, BUSY_S = 0.5, 3.0, 4.0
 SETTLE_S = 1.5
 PATIENCE_S = 60.0
 AMOUNT = 0.375
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
 BEGIN, END = "<!-- faults: written by bench/faults.py -->", "<!-- faults: end -->"
 
 
@@ -438,8 +438,6 @@ def section(rows: list[Row], times: int, jack: bool) -> str:
     driver = "JACK's dummy driver" if jack else "a clock"
     return "\n".join(
         [
-            BEGIN,
-            "",
             f"Each {times} times, in seconds, on {driver}, 48 kHz, blocks of {BLOCK}; {found['cores']} cores, "
             f"{found['processor']}. The",
             "time runs to the next block, or is the longest time without one. *Whole*: afterwards the host answered, "
@@ -454,21 +452,8 @@ def section(rows: list[Row], times: int, jack: bool) -> str:
             "",
             "The clock on the wall may jump: nothing asks for it but names and dates of files (a test reads the code "
             "for it).",
-            "",
-            END,
         ]
     )
-
-
-def write_section(text: str) -> None:
-    """Put it into the page, in the place of the one before, or at its end under its own heading."""
-    page = PAGE.read_text(encoding="utf-8")
-    if BEGIN in page:
-        head, _, rest = page.partition(BEGIN)
-        page = head + text + rest.partition(END)[2]
-    else:
-        page = f"{page.rstrip()}\n\n## Faults\n\n{text}\n"
-    PAGE.write_text(page, encoding="utf-8")
 
 
 def main() -> None:
@@ -491,7 +476,7 @@ def main() -> None:
     if options.print:
         sys.stdout.write(text + "\n")
     else:
-        write_section(text)
+        write_section("Faults", BEGIN, END, text)
     if any(row.broken for row in rows):
         sys.exit("not all was whole: " + "; ".join(f"{row.name}: {row.broken[0]}" for row in rows if row.broken))
 

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import msgspec
 
+# In front: this folder, too, has modules of their names.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
 from duende import DuendeError
 from duende.engine.bench.soak_results import SoakFigures
-from duende.presets.format import write_atomically
+from reliability_page import write_section
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
 BEGIN, END = "<!-- soaks: written by bench/soaks.py -->", "<!-- soaks: end -->"
 VERDICTS = {True: "", False: "**not held**: ", None: "not known: "}
 
@@ -49,12 +51,7 @@ def main() -> None:
             raise DuendeError(f"{name}: not what `duende bench soak --json` writes ({error})") from error
     if not soaks:
         raise DuendeError("python bench/soaks.py FILE...: give what `duende bench soak --json FILE` has written")
-    text = PAGE.read_text(encoding="utf-8")
-    before, mark, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not mark or not end:
-        raise DuendeError(f"{PAGE.name}: no section between {BEGIN} and {END}")
-    write_atomically(PAGE, f"{before}{BEGIN}\n\n{section(soaks)}\n\n{END}{after}".encode())
+    write_section("Soaks", BEGIN, END, section(soaks))
 
 
 if __name__ == "__main__":

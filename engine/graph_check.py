@@ -58,7 +58,7 @@ def parse(data: bytes, name: str) -> tuple["onnx.ModelProto", str]:
     if not graph.graph.node:
         raise DuendeError(f"{name}: not an ONNX file, or cut short")
     if len(texts) != 1:
-        raise DuendeError(f"{name}: no metadata {METADATA_KEY!r}: not a duende model (amp captures: duende import)")
+        raise _no_spec(name)
     return graph, texts[0]
 
 
@@ -225,8 +225,12 @@ def spec_text(session: Any, name: str) -> str:
     """The spec of a model file, by its session; DuendeError where it has none."""
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:
-        raise DuendeError(f"{name}: no metadata {METADATA_KEY!r}: not a duende model (amp captures: duende import)")
+        raise _no_spec(name)
     return str(text)
+
+
+def _no_spec(name: str) -> DuendeError:
+    return DuendeError(f"{name}: no metadata {METADATA_KEY!r}: not a duende model (amp captures: duende import)")
 
 
 def run_options() -> Any:

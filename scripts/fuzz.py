@@ -30,7 +30,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "tests"))
 
-PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- inputs: written by scripts/fuzz.py --report -->", "<!-- inputs: end -->"
 TOLD_S = 2.0
 STUCK_S = 20
@@ -204,6 +203,7 @@ def report(folder: Path) -> None:
     """Write the table between its markers."""
     from fuzzing.run import MEMORY_BYTES, SLOW_S, kept
     from fuzzing.targets import TARGETS
+    from reliability_page import write_section
 
     rows = [
         "| input | given to | inputs | processor time | slowest input | memory | faults found and mended |",
@@ -224,16 +224,12 @@ def report(folder: Path) -> None:
     if "atheris" in engines:
         how += ", guided by coverage (atheris)"
     text = (
-        f"{BEGIN}\n\nEach input, {how}, has to end in a result or in one line of refusal: no other exception, at most\n"
+        f"Each input, {how}, has to end in a result or in one line of refusal: no other exception, at most\n"
         f"{SLOW_S:g} s of processor time, at most {MEMORY_BYTES >> 20} MiB beyond what the process had. Where one did "
         "not, the fault was mended, and\nthe input is kept in `tests/corpus/fuzz`; the tests give it again, with some "
-        "hundred new ones for each target.\n\n" + besieged(folder) + "\n".join(rows) + f"\n\n{END}"
+        "hundred new ones for each target.\n\n" + besieged(folder) + "\n".join(rows)
     )
-    page = PAGE.read_text() if PAGE.is_file() else f"# Reliability\n\n## Inputs\n\n{BEGIN}\n{END}\n"
-    if BEGIN not in page:
-        page += f"\n## Inputs\n\n{BEGIN}\n{END}\n"
-    before, _, rest = page.partition(BEGIN)
-    PAGE.write_text(before + text + rest.partition(END)[2])
+    write_section("Inputs", BEGIN, END, text)
 
 
 def siege(count: int, folder: Path) -> None:

@@ -76,10 +76,18 @@ class Host:
 
     safety: blocks of constant extra delay in exchange for a thread of its own for the rigs (`Relay`); 0: none.
     priority: real-time priority that the audio thread asks for; `notice` says where that was not allowed.
+    turn: what other threads of the process look at (`manners`); it may have been made before.
     """
 
     def __init__(
-        self, rig: Rig, device: Device, safety: int = 0, priority: int | None = None, *, wide: bool = False
+        self,
+        rig: Rig,
+        device: Device,
+        safety: int = 0,
+        priority: int | None = None,
+        *,
+        turn: Turn | None = None,
+        wide: bool = False,
     ) -> None:
         self.rig, self.device = rig, device
         self.shared, self.telemetry = rig.shared, rig.telemetry
@@ -111,7 +119,7 @@ class Host:
         self._seamless = True
         self._position = self._began = self.shared.written
         self._us_per_frame = 1e6 / rate
-        self.turn = Turn()
+        self.turn = Turn() if turn is None else turn
         self._ready = False
         self._priority, self.notice = priority, ""
         self._late_in_window = 0

@@ -21,12 +21,12 @@ from .fx.graph import import_pyo
 from .fx.graphs import Graphs
 from .graph_check import runtime
 from .host import Host, check_rate
-from .manners import giving_way
+from .manners import Turn, giving_way
 from .messages import Done, EngineSetup, Lost, Message, Notice, Opened, Play, Played, Preload, Refused, SlotPlan, Stop
 from .model import Model, open_model
 from .preset import Rig, build_rig
 from .processor import Processor
-from .realtime import before_others, pin, yield_quickly
+from .realtime import BESIDE, pin, raise_priority, yield_quickly
 from .response import Responses
 from .shared import map_state
 from .slots import make_processor, processor_for
@@ -60,7 +60,8 @@ class Player:
         self._models: dict[tuple[str, int], Model] = {}
         self._captures: dict[tuple[str, int], WaveformModel] = {}
         self._responses = Responses()
-        self._graphs = Graphs()
+        self._turn = Turn()
+        self._graphs = Graphs(self._turn)
         self._told = ""
         self._troubles = dict.fromkeys(TROUBLES, 0)
         self._told_at = -TELL_EVERY_S
@@ -99,7 +100,7 @@ class Player:
         if self._host is None:
             yield
         else:
-            with before_others(), giving_way(self._host.turn):
+            with giving_way(self._turn):
                 yield
 
     def _carry_out(self, message: Message) -> bool:
@@ -168,7 +169,7 @@ class Player:
             self._wire.send(Lost(str(error)))
             return False
         try:
-            host = Host(rig, device, setup.safety, setup.priority, wide=setup.channels == "wide")
+            host = Host(rig, device, setup.safety, setup.priority, turn=self._turn, wide=setup.channels == "wide")
         except DuendeError:
             device.stop()
             raise
@@ -277,6 +278,9 @@ def main() -> None:
     except EOFError:
         # The parent found that nothing is to be played.
         return
+    if setup.priority is not None:
+        # From here on, with all threads that it begins.
+        raise_priority(BESIDE)
     inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
     wire = Wire(source, sink, inbox.put)
     yield_quickly()

@@ -3,19 +3,25 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 SWITCH_INTERVAL_S = 5e-4
+BESIDE = 1
+"""Real-time priority of what shares the interpreter with an audio thread.
+
+A thread that is put aside for another program while it holds the interpreter's lock lets the audio thread wait for it,
+whatever that one's own priority. So it keeps this one for good: going back to none is a moment of holding it, too.
+"""
 
 
 def raise_priority(priority: int) -> str | None:
     """Give the calling thread real-time priority (Linux: SCHED_FIFO, 1 to 99); a notice where that is not allowed.
 
-    A thread that has real-time priority already, from its sound server, keeps it.
+    A thread that has as much already, from its sound server, keeps it.
     """
     if not hasattr(os, "sched_setscheduler"):
         return None
-    if os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR):
+    if os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR) and os.sched_getparam(0).sched_priority >= priority:
         return None
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
@@ -25,22 +31,6 @@ def raise_priority(priority: int) -> str | None:
             "'@audio - rtprio 95' in /etc/security/limits.d/audio.conf and the group audio)"
         )
     return None
-
-
-@contextlib.contextmanager
-def before_others(priority: int = 1) -> Iterator[None]:
-    """Let the calling thread, which shares the interpreter with the audio thread, wait for no other program in here.
-
-    Where it is put aside while it holds the interpreter's lock, the audio thread waits for it, whatever its own
-    priority. Nothing happens where that is not allowed, or for a thread that has real-time priority already.
-    """
-    if not hasattr(os, "sched_setscheduler") or os.sched_getscheduler(0) != os.SCHED_OTHER or raise_priority(priority):
-        yield
-        return
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def lower_priority(niceness: int) -> None:

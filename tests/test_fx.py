@@ -8,6 +8,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ from duende.engine.fx.graph import Graph
 from duende.engine.fx.graphs import QUANTUM, Graphs, Kind
 from duende.engine.fx.processor import PyoEffect
 from duende.engine.fx.table import EFFECTS, effect_controls
+from duende.engine.manners import Turn
 from duende.engine.params import SLOT_CONTROLS, ParameterBank
 from duende.engine.processor import StreamSpec
 from duende.engine.shared import SharedState
@@ -302,6 +304,25 @@ def test_no_graphs_are_made_where_there_are_used_ones(monkeypatch: pytest.Monkey
         del effect
         wait_until(all_in_silence, "renewed")
     assert len(made) == 3
+
+
+def test_graphs_are_renewed_while_it_is_not_the_turn_of_the_audio_thread() -> None:
+    class Watched(Turn):
+        def wait(self) -> None:
+            waited.append(threading.current_thread())
+            self.end()
+
+    waited: list[threading.Thread] = []
+    turn = Watched()
+    graphs = Graphs(turn)
+    effect = prepared("eq", graphs=graphs)
+    play(effect, tone(100.0, QUANTUM, level_dbfs=-12.0))
+    turn.begin(1e3)
+    del effect
+    kind = Kind(EFFECTS["eq"], RATE, 1)
+    wait_until(lambda: len(graphs._shelf._kept.get(kind, ())) == 2, "renewed")
+    assert waited
+    assert threading.current_thread() not in waited
 
 
 def test_graphs_that_wait_make_room_where_pyo_has_no_server_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import importlib.util
 import math
 import os
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,9 +18,6 @@ from .effect import Effect
 Float32 = npt.NDArray[np.float32]
 
 SETTLE_S = 0.01
-# A graph is cleaned a few quanta at a time: between them the interpreter is free for the audio thread.
-TURN_QUANTA = 4
-NAP_S = 5e-4
 
 # pyo puts a new object on the server that was made last in this process, whatever thread it was made by.
 _making = threading.Lock()
@@ -91,13 +87,11 @@ class Graph:
         """Play so many seconds of silence, with all wires at 0; False where what was heard cannot be forgotten.
 
         Where pyo's objects are made and freed again it keeps a part of them, so a graph is used again where it can be.
-        Not for the audio thread: it takes some hundredths of a second, and sleeps in between.
+        Not for the audio thread: it takes some hundredths of a second.
         """
         self.source[:] = 0.0
         self.wires[:] = 0.0
-        for index in range(math.ceil(seconds * self._rate / len(self.source))):
-            if index % TURN_QUANTA == 0:
-                time.sleep(NAP_S)
+        for _ in range(math.ceil(seconds * self._rate / len(self.source))):
             self.run()
         return self.silent
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ... import DuendeError
 from ..denormals import flush_denormals
-from ..realtime import before_others
+from ..manners import Turn, giving_way
 from .effect import Effect
 from .graph import Graph
 
@@ -39,7 +39,9 @@ class Graphs:
     Up to KEPT of a kind are kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, turn: Turn | None = None) -> None:
+        """turn: of the audio thread, which the work here gives way to."""
+        self._turn = Turn() if turn is None else turn
         self._used: queue.SimpleQueue[_Used | None] = queue.SimpleQueue()
         self._shelf = _Shelf()
         self._thread: threading.Thread | None = None
@@ -50,7 +52,7 @@ class Graphs:
     def take(self, kind: Kind) -> Graph:
         """One in silence, kept or new, which takes about a millisecond; DuendeError where pyo has none left."""
         if self._thread is None:
-            self._thread = threading.Thread(target=_renew, args=(self._used, self._shelf), daemon=True)
+            self._thread = threading.Thread(target=_renew, args=(self._used, self._shelf, self._turn), daemon=True)
             self._thread.start()
         return self._shelf.take(kind)
 
@@ -103,11 +105,11 @@ def _make(kind: Kind) -> Graph:
     raise DuendeError(f"effect {kind.effect.__name__.lower()}: pyo gives what is no number: start again")
 
 
-def _renew(used: "queue.SimpleQueue[_Used | None]", shelf: _Shelf) -> None:
+def _renew(used: "queue.SimpleQueue[_Used | None]", shelf: _Shelf, turn: Turn) -> None:
     """Thread: bring what was used to silence."""
     flush_denormals()
     while (one := used.get()) is not None:
-        with before_others():
+        with giving_way(turn):
             _bring_to_silence(one, shelf)
         del one
 

@@ -105,7 +105,8 @@ def main() -> None:
         time.sleep(SWITCH_EVERY_S)
         started = time.perf_counter()
         host.switch(rig(turn))  # type: ignore[arg-type]
-        while host._offered is not None:
+        while host._offered is not None or host._next is not None:
+            host.keep_up()
             time.sleep(1e-4)
         to_sound.append(1e3 * (time.perf_counter() - started))
         while host.switching:
@@ -156,6 +157,7 @@ def changes() -> int:
     for turn in range(1, CHANGES + 1):
         host.switch(build_rig([("one", processor_for(model))], shared, turn % PAGES))
         while host.switching:
+            host.keep_up()
             host.callback(silence, out, False, False)
         host.collect()
     found = gc.collect()

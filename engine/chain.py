@@ -218,6 +218,11 @@ class Chain:
         """Audio thread: end `wait`, within FADE_S."""
         self._door.move(opened=True)
 
+    @property
+    def gone(self) -> bool:
+        """Whether nothing comes in any more since `leave`."""
+        return self._leaving and self._door.shut
+
     def leave(self) -> None:
         """Audio thread: let nothing in any more, within FADE_S; tails ring on."""
         self._door.move(opened=False)
@@ -279,7 +284,7 @@ class Chain:
         if not (bank.still(INPUT_GAIN) and bank.value(INPUT_GAIN) == 1.0):
             np.multiply(work, bank.ramp(INPUT_GAIN, count, 2)[:, None], out=work)
         amount = bank.value(AMOUNT)
-        self._gone = self._leaving and self._door.shut
+        self._gone = self.gone
         entering = self._door.step(count)
         work, other = self._pass("before", work, other, amount, entering)
         if self._layout.splits:

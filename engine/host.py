@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .. import DuendeError
 from .ceiling import Ceiling
-from .chain import MUTE
+from .chain import MUTE, Chain
 from .cover import Cover
 from .denormals import flush_denormals
 from .device import Device
@@ -31,6 +31,10 @@ WARM_BLOCKS = 2
 WARM_FRAMES = 1024
 TRIES = 32
 """So many blocks more than WARM_BLOCKS before the end may come while a new rig is brought up to now."""
+BOTH_SHARE = 0.55
+"""Of a period: what two rigs may take together, as a rule, to be played at once; single blocks take twice as long."""
+PATIENCE_S = 0.1
+"""So long nothing is heard, at most, before the audio thread itself brings up to now what comes."""
 LATE_LIMIT = 8
 LATE_WINDOW = 64
 REST_S = 2.0
@@ -69,7 +73,8 @@ class Host:
     """Runs a rig on a device. `callback` belongs to the audio thread; everything else to the control thread.
 
     A callback that takes longer than its period is counted as late; when that repeats, the chain rests: the aligned
-    dry signal plays for two seconds and the styles are tried again. `switch` fades to another rig while it plays.
+    dry signal plays for two seconds and the styles are tried again. `switch` fades to another rig while it plays:
+    across, or by way of silence where one would hear both or the machine cannot play both at a time.
 
     The input has the device's channels; the output has as many, or two of one where the device has two and `wide` says
     so.
@@ -102,6 +107,7 @@ class Host:
         self._out = np.zeros((most, outputs), dtype=np.float32)
         self._other = np.zeros((most, outputs), dtype=np.float32)
         self._caught = np.zeros((most, inputs), dtype=np.float32)
+        self._past = self._unheard = self._caught[:0]
         self._fall = np.zeros(most, dtype=np.float32)
         self._fade_in = raised_cosine(max(1, round(FADE_IN_S * rate)), 0)
         self._fade_in_at = 0
@@ -109,6 +115,12 @@ class Host:
         self._switch = raised_cosine(self._switch_length, most)
         self._incoming: Rig | None = None
         self._gone: list[Rig] = []
+        # A rig that comes after silence: it is the control thread's up to the place it has heard, then it is given.
+        self._next: Rig | None = None
+        self._heard = self._given = self._quiet = 0
+        self._asked = False
+        # What rigs take of a thread's time per sample to be brought up to now: the one that plays, the one that comes.
+        self._effort = self._next_effort = 0.0
         # The rig that was left and whose tail is heard: samples left of it, and how far it is faded out after them.
         self._ringing: Rig | None = None
         self._tail = self._dropped = 0
@@ -169,11 +181,12 @@ class Host:
         )
 
     def switch(self, rig: Rig) -> bool:
-        """Have another rig take over; True where it can be crossfaded, False where the sound fades out and in.
+        """Have another rig take over; True where it is crossfaded, False where the sound fades out and in.
 
-        Prepares it and plays to it what was played last, on this thread; the audio thread does the rest by itself
-        (`switching`). Different delays cannot be crossfaded: one would hear both. A tail that spills over rings on
-        beside the new rig until its end, or until the next switch or a late block. DuendeError while a switch is on.
+        Prepares it and plays to it what was played last, on this thread; as long as `switching` then says so, `keep_up`
+        is to be called again and again. Different delays cannot be crossfaded: one would hear both. Nor two rigs that
+        together take too much of a period. A tail that spills over rings on beside the new rig until its end, or until
+        the next switch or a late block. DuendeError while a switch is on.
         """
         if self.switching:
             raise DuendeError("a switch is still going on: try again in a moment")
@@ -184,15 +197,14 @@ class Host:
         spilling = chain.spills or self.rig.chain.spill_samples > 0
         if spilling:
             chain.wait()
-        step = device.block or WARM_FRAMES // 16
+        step = self._step
         # Whole quanta and blocks after the first chain began, so that all cut the sound at the same places.
         grid = math.lcm(step, chain.quantum)
         position = self._position - (self._position - self._began) % grid
         position -= min(position - self._began, -(-min(chain.memory_samples, RING_FRAMES // 2) // grid) * grid)
-        heard, scratch = (
-            np.zeros((max(step, WARM_FRAMES), count), dtype=np.float32) for count in (self._inputs, self._outputs)
-        )
-        self._seamless = chain.latency.samples == self.rig.chain.latency.samples
+        same = chain.latency.samples == self.rig.chain.latency.samples
+        first, spent, self._next_effort = position, 0.0, 0.0
+        seamless = same and self._can_play_both(chain)
         # One tail at a time: two chains are what a machine may be able to play beside the one that comes.
         self._drop, self._spilling = True, spilling
         # The last blocks, too, until none has come meanwhile: what is left the audio thread has to do. From the last
@@ -201,20 +213,64 @@ class Host:
         while (behind := self._position - position) >= step and tries < TRIES:
             tries += behind <= WARM_BLOCKS * step
             count = min(behind // step, max(1, WARM_FRAMES // step)) * step
-            # Slow averages as they are now: they change little in what is heard again.
-            chain.adopt(self.rig.chain, behind)
-            self.shared.copy_dry(position, heard[:count])
-            chain.process(heard[:count], scratch[:count])
+            began = time.thread_time()
+            self._bring(chain, position, count)
+            spent += time.thread_time() - began
             position += count
+            self._next_effort = spent / (position - first)
+            seamless = same and self._can_play_both(chain)
             if self._position - position > RING_FRAMES // 2:
                 raise DuendeError("the new preset could not be brought up to now: this machine is too slow for it")
-        self._offered = (rig, position)
-        return self._seamless
+        self._seamless = seamless
+        if seamless:
+            self._offered = (rig, position)
+            return True
+        chain.wait()
+        self._given, self._asked, self._quiet, self._heard = -1, False, 0, position
+        self._next = rig
+        return False
+
+    @property
+    def _step(self) -> int:
+        """Frames that a rig is brought up to now by."""
+        return self.device.block or WARM_FRAMES // 16
+
+    def _bring(self, chain: Chain, position: int, count: int) -> None:
+        """Control thread: play to a chain what was played from a frame number on."""
+        if len(self._past) < count:
+            self._past, self._unheard = (
+                np.zeros((max(count, WARM_FRAMES), channels), dtype=np.float32)
+                for channels in (self._inputs, self._outputs)
+            )
+        # Slow averages as they are now: they change little in what is heard again.
+        chain.adopt(self.rig.chain, self._position - position)
+        self.shared.copy_dry(position, self._past[:count])
+        chain.process(self._past[:count], self._unheard[:count])
+
+    def _can_play_both(self, chain: Chain) -> bool:
+        """Whether the rig that plays and another one fit into a period, by what they take as a rule."""
+        ratio = self._next_effort / self._effort if self._effort and self._next_effort else 1.0
+        # Where blocks are shorter than a quantum, one of several has all the work.
+        share = self.turn.takes / max(self.turn.period, 1e-9)
+        bunched = max(self.rig.chain.quantum, chain.quantum) / self._step
+        return share * max(1.0, bunched) * (1.0 + ratio) <= BOTH_SHARE
+
+    def keep_up(self) -> None:
+        """Control thread, again and again while `switching`: bring up to now a rig that comes after silence."""
+        rig, step = self._next, self.device.block or 1
+        if rig is None or self._given >= 0:
+            return
+        while (behind := self._position - self._heard) >= step:
+            count = min(behind // step, max(1, WARM_FRAMES // step)) * step
+            self._bring(rig.chain, self._heard, count)
+            self._heard += count
+        if self._asked:
+            self._given = self._heard
 
     @property
     def switching(self) -> bool:
         """Whether a rig is on its way in."""
-        return self._offered is not None or self._incoming is not None
+        return self._offered is not None or self._incoming is not None or self._next is not None
 
     def collect(self) -> Rig | None:
         """A rig that is not heard any more, once, so that the control thread frees it."""
@@ -298,6 +354,8 @@ class Host:
             self._incoming.chain.adopt(self.rig.chain, 0)
             if self._spilling:
                 self.rig.chain.leave()
+        if self._next is not None:
+            self._await(self._next, len(source))
         self.rig.chain.process(source, result)
         self._position += len(source)
         if self._ringing is not None:
@@ -307,6 +365,25 @@ class Host:
                 self._follow(self._incoming, source, result)
             else:
                 self._succeed(self._incoming, source, result)
+
+    def _await(self, rig: Rig, count: int) -> None:
+        """Let the rig that plays go and, when it is gone, the next one come, if it was brought up to now."""
+        before = self.rig.chain
+        if not self._asked:
+            before.leave()
+            self._asked = True
+        self._quiet += count
+        patient = self._quiet <= self._switch_length + PATIENCE_S * self.device.sample_rate
+        late = self._given != self._position and patient
+        if self._given < 0 or late or not before.gone or self._ringing is not None:
+            # It is brought up once more.
+            self._given = -1
+            return
+        self._catch_up(rig, self._given)
+        rig.chain.adopt(before, 0)
+        rig.chain.enter()
+        self._next, self._tail = None, before.spill_samples
+        self._ringing, self._dropped, self._drop = self._take_over(rig), 0, False
 
     def _catch_up(self, rig: Rig, position: int) -> None:
         """Play the last blocks before this one to a rig."""
@@ -318,47 +395,34 @@ class Host:
             position += len(block)
 
     def _succeed(self, rig: Rig, source: Float32, result: Float32) -> None:
-        """Play the incoming rig, too, and fade: across where both are equally late, else out and in."""
-        count, at, length = len(source), self._switched, self._switch_length
+        """Play the incoming rig, too, and fade across."""
+        count, at = len(source), self._switched
         other = self._other[:count]
         rig.chain.process(source, other)
-        if self._seamless:
-            np.subtract(other, result, out=other)
-            np.multiply(other, self._switch[at : at + count, None], out=other)
-            np.add(result, other, out=result)
-            done = at + count >= length
-        else:
-            gone, come = self._fall[:count], self._switch
-            np.subtract(np.float32(1.0), come[at : at + count] if at < length else np.float32(1.0), out=gone)
-            np.multiply(result, gone[:, None], out=result)
-            begin = at - length
-            if begin + count > 0:
-                first = max(0, -begin)
-                ramp = come[begin + first : begin + count]
-                np.multiply(other[first:], ramp[:, None], out=other[first:])
-                np.add(result[first:], other[first:], out=result[first:])
-            done = begin + count >= length
+        np.subtract(other, result, out=other)
+        np.multiply(other, self._switch[at : at + count, None], out=other)
+        np.add(result, other, out=result)
         self._switched += count
-        if done:
+        if self._switched >= self._switch_length:
             self._gone.append(self._take_over(rig))
 
     def _take_over(self, rig: Rig) -> Rig:
         """Let the incoming rig be the one that plays; returns the one that was."""
         gone, self.rig, self._incoming = self.rig, rig, None
+        self._effort = self._next_effort
         gone.chain.timed, rig.chain.timed = False, True
         return gone
 
     def _follow(self, rig: Rig, source: Float32, result: Float32) -> None:
         """Play the incoming rig, too, where something spills over: the chains themselves let go and let in."""
         count, at, length = len(source), self._switched, self._switch_length
-        wait = 0 if self._seamless else length
-        if at >= wait and rig.chain.waiting:
+        if rig.chain.waiting:
             rig.chain.enter()
         rig.chain.process(source, self._other[:count])
         self._add(self._other[:count], result)
         self._switched += count
         # What was let in before the doors were shut is out when the old chain's delay has passed.
-        if at >= wait + length + self.rig.chain.latency.samples + self.rig.chain.quantum:
+        if at >= length + self.rig.chain.latency.samples + self.rig.chain.quantum:
             self._tail = self.rig.chain.spill_samples
             self._ringing, self._dropped, self._drop = self._take_over(rig), 0, False
 

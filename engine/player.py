@@ -36,6 +36,7 @@ from .wire import Wire, read_setup
 
 BEAT_S = 0.05
 SWITCH_TIMEOUT_S = 3.0
+KEEP_UP_S = 5e-4
 OPEN_MODELS = 32
 Kept = TypeVar("Kept")
 USUAL_RATE = 48000.0
@@ -133,7 +134,8 @@ class Player:
             seamless = self._host.switch(rig)
             until = time.perf_counter() + SWITCH_TIMEOUT_S
             while self._host.switching and time.perf_counter() < until:
-                time.sleep(0.002)
+                self._host.keep_up()
+                time.sleep(KEEP_UP_S)
             self._host.collect()
         latency = rig.chain.latency
         self._wire.send(

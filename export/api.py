@@ -320,7 +320,7 @@ class Host:
         return ask(self.info, full, list(values))
 
     def load(self, preset: str) -> None:
-        """Play another preset: crossfaded, or faded out and in where the delay changes."""
+        """Play another preset: crossfaded, or faded out and in (another delay, or a machine too slow for both)."""
         self.order("preset/load", preset)
 
     def presets(self) -> list[str]:

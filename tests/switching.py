@@ -32,9 +32,10 @@ def rig_on(page: int, shared: SharedState, *models: Model) -> Rig:
 
 
 def host_of(rig: Rig, block: int = BLOCK, safety: int = 0) -> Host:
-    """A host that does not mind how long this machine takes."""
+    """A host that does not mind how long this machine takes; two rigs always fit into a period."""
     host = Host(rig, ArrayDevice(np.zeros((block, 1), dtype=np.float32), RATE, block), safety)
     host._watch = lambda late: None  # type: ignore[method-assign]
+    host._can_play_both = lambda chain: True  # type: ignore[method-assign]
     return host
 
 
@@ -45,6 +46,7 @@ def play(host: Host, samples: Float32, block: int = BLOCK, between: Callable[[in
     for number in range(len(samples) // block):
         if between is not None:
             between(number)
+        host.keep_up()
         host.callback(samples[number * block : (number + 1) * block, None], out, False, False)
         heard.append(out[:, 0].copy())
     return np.concatenate(heard)

@@ -18,10 +18,8 @@ from hypothesis import strategies as st
 
 from captures import linear_nam, write
 from duende.engine.cabinet import Cabinet
-from duende.engine.device import ArrayDevice
 from duende.engine.fx.processor import PyoEffect
 from duende.engine.fx.table import EFFECTS
-from duende.engine.host import Host
 from duende.engine.model import Model
 from duende.engine.preset import Rig, build_rig
 from duende.engine.processor import Processor
@@ -34,6 +32,7 @@ from duende.export.captures.install import import_capture
 from duende.presets.captures import Captures
 from models import dark_model, dry_model
 from signals import above_5_khz, impulse, noise, tone
+from switching import host_of, play
 from test_fx import NEUTRAL
 
 pytestmark = pytest.mark.fx
@@ -173,18 +172,17 @@ def test_a_change_for_another_does_not_click(name: str, following: str, usual: S
     block = 480
     shared = SharedState()
     first = usual.rig([name], [""], 0, shared)
-    host = Host(first, ArrayDevice(np.zeros((block, 1), dtype=np.float32), RATE, block))
-    host._watch = lambda late: None  # type: ignore[method-assign]
+    host = host_of(first, block)
     part = PART // block * block
-    samples = tone(100.0, 3 * part, level_dbfs=-12.0)
-    out, heard = np.zeros((block, 1), dtype=np.float32), []
-    for at in range(0, len(samples), block):
-        for page, change, other in ((1, part, following), (2, 2 * part, name)):
-            if at == change:
-                host.switch(usual.rig([other], [""], page, shared))
-        host.callback(samples[at : at + block, None], out, False, False)
-        heard.append(out[:, 0].copy())
-    assert_no_clicks(np.concatenate(heard), [part, 2 * part])
+    changes = {part // block: (1, following), 2 * part // block: (2, name)}
+
+    def change(number: int) -> None:
+        if number in changes:
+            page, other = changes[number]
+            host.switch(usual.rig([other], [""], page, shared))
+
+    heard = play(host, tone(100.0, 3 * part, level_dbfs=-12.0), block, change)
+    assert_no_clicks(heard, [part, 2 * part])
     assert host.rig is not first
     assert host.telemetry.count("faults") == host.telemetry.count("failed") == 0
 

@@ -8,14 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duende.engine.chain import Chain
-from duende.engine.device import ArrayDevice
-from duende.engine.host import Host
 from duende.engine.preset import Rig, build_rig
 from duende.engine.processor import Processor
 from duende.engine.shared import SharedState
 from memory import measure
 from processors import Delay, Gain, Spring
 from signals import click_dbfs, impulse, noise, tone
+from switching import host_of, play
 
 Float32 = npt.NDArray[np.float32]
 
@@ -181,17 +180,14 @@ def test_no_change_of_the_row_clicks(row: list[Place], block: int, data: st.Data
     rigs = [make_rig(row, 0, shared), make_rig(changed, 1, shared)]
     for rig in rigs:
         rig.bank.set("input/gain", -12.0)
-    host = Host(rigs[0], ArrayDevice(np.zeros((block, 1), dtype=np.float32), RATE, block))
-    host._watch = lambda late: None  # type: ignore[method-assign]
-    samples = tone(100.0, 60 * 960, level_dbfs=-18.0)
-    out, heard, change = np.zeros((block, 1), dtype=np.float32), [], 19_200 // block
-    for number in range(len(samples) // block):
-        if number == change:
+    host = host_of(rigs[0], block)
+
+    def change(number: int) -> None:
+        if number == 19_200 // block:
             host.switch(rigs[1])
-        host.callback(samples[number * block : (number + 1) * block, None], out, False, False)
-        heard.append(out[:, 0].copy())
+
+    got = play(host, tone(100.0, 60 * 960, level_dbfs=-18.0), block, change)
     assert host.rig is rigs[1]
-    got = np.concatenate(heard)
     for start in (19_200, 19_200 + TAIL, 30_000):
         assert max(click_dbfs(got, start)) <= -60.0
 

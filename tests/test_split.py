@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+import switching
 from duende import DuendeError
 from duende.engine.chain import Chain
 from duende.engine.device import ArrayDevice
@@ -16,6 +17,7 @@ from duende.engine.split import layout, path_samples
 from duende.engine.telemetry import Telemetry
 from processors import Delay, Gain, Spring
 from signals import click_dbfs, impulse, noise, tone
+from switching import host_of
 
 Float32 = npt.NDArray[np.float32]
 
@@ -153,16 +155,15 @@ def split_rig(spring: str, page: int, shared: SharedState) -> Rig:
 def play(spring: str, samples: Float32, switch_at: int | None) -> Float32:
     """Samples through such a rig, which another one like it replaces at a block."""
     shared = SharedState()
-    host = Host(split_rig(spring, 0, shared), ArrayDevice(np.zeros((BLOCK, 1), dtype=np.float32), RATE, BLOCK))
-    host._watch = lambda late: None  # type: ignore[method-assign]
-    out, heard = np.zeros((BLOCK, 1), dtype=np.float32), []
-    for number in range(len(samples) // BLOCK):
+    host = host_of(split_rig(spring, 0, shared), BLOCK)
+
+    def switch(number: int) -> None:
         if number == switch_at:
             assert host.switch(split_rig(spring, 1, shared))
-        host.callback(samples[number * BLOCK : (number + 1) * BLOCK, None], out, False, False)
-        heard.append(out[:, 0].copy())
+
+    heard = switching.play(host, samples, BLOCK, switch)
     assert not host.ringing
-    return np.concatenate(heard)
+    return heard
 
 
 @pytest.mark.parametrize("spring", PLACES)

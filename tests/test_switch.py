@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,8 @@ import pytest
 
 from duende import DuendeError
 from duende.engine.chain import Latency
-from duende.engine.host import SWITCH_S, Host
+from duende.engine.device import ArrayDevice
+from duende.engine.host import PATIENCE_S, SWITCH_S, Host
 from duende.engine.model import Model
 from duende.engine.preset import build_rig
 from duende.engine.relay import Relay
@@ -68,6 +70,86 @@ def test_rigs_of_other_delay_fade_out_and_in(model: Model) -> None:
     middle = round(200 * BLOCK + SWITCH_S * RATE)
     assert np.abs(heard[middle - 16 : middle + 16]).max() < 0.02 * np.abs(heard[:20000]).max()
     assert np.abs(heard[-4000:]).max() > 0.05
+
+
+class Counted(Gain):
+    """Counts the blocks that it has played, and notes which were played one after the other."""
+
+    def __init__(self, gain: float, row: list["Counted"]) -> None:
+        super().__init__(gain)
+        self._row = row
+
+    def process(self, block: Float32, out: Float32) -> None:
+        self._row.append(self)
+        super().process(block, out)
+
+
+@pytest.mark.parametrize("tail", [False, True])
+def test_rigs_that_are_too_much_together_are_never_played_in_one_block(tail: bool) -> None:
+    """They fade out and in, each by itself; a tail rings on beside."""
+    played: list[Counted] = []
+    shared, samples = SharedState(), tone(100.0, 60_000, level_dbfs=-18.0)
+    one, other = Counted(1.0, played), Counted(0.5, played)
+    after = [Spring(TAIL)] if tail else []
+    first, second = rig_of(0, shared, one, *after), rig_of(1, shared, other)
+    host = host_of(first)
+    host._can_play_both = lambda chain: False  # type: ignore[method-assign]
+    together = []
+    real = host.callback
+
+    def callback(*given: Any) -> None:
+        played.clear()
+        real(*given)
+        together.append(set(played))
+
+    host.callback = callback  # type: ignore[assignment]
+    heard = play(host, samples, between=lambda n: void(host.switch(second)) if n == 200 else None)
+    assert host.rig is second
+    assert host.collect() is first
+    assert together[199] == {one}
+    assert together[220] == {other}
+    assert max(len(those) for those in together) == 1
+    at = 200 * BLOCK
+    assert max(click_dbfs(heard, at)) <= -60.0
+    assert max(click_dbfs(heard, at + 1440)) <= -60.0
+    over = at + 3 * 1440 + (2 * TAIL if tail else 0)
+    assert np.abs(heard[over:] - 0.5 * samples[over : len(heard)]).max() <= 1e-6
+
+
+def test_a_rig_that_is_not_brought_up_in_time_comes_nevertheless() -> None:
+    """The audio thread plays to it what is missing, when nothing has been heard for a while."""
+    shared, samples = SharedState(), tone(100.0, 60_000, level_dbfs=-18.0)
+    host = host_of(rig_of(0, shared, Gain()))
+    host.keep_up = lambda: None  # type: ignore[method-assign]
+    second = rig_of(1, shared, Delay(100), Delay(400))
+    come = []
+
+    def turn(number: int) -> None:
+        if number == 200:
+            assert not host.switch(second)
+        if host.switching:
+            host._given = host._heard
+        come.append(host.rig is second)
+
+    heard = play(host, samples, between=turn)
+    assert come.index(True) - 200 == pytest.approx((SWITCH_S + PATIENCE_S) * RATE / BLOCK, abs=2.0)
+    assert np.abs(heard[45_000:] - samples[44_500 : len(heard) - 500]).max() <= 1e-6
+
+
+def test_two_rigs_are_played_together_where_they_take_little_of_a_period() -> None:
+    shared = SharedState()
+    host = Host(rig_of(0, shared, Gain()), ArrayDevice(np.zeros((BLOCK, 1), dtype=np.float32), RATE, BLOCK))
+    chain = rig_of(1, shared, Gain()).chain
+    chain.quantum = 1
+    host.turn.period = BLOCK / RATE
+    fits = []
+    cases = ((0.25, 1.0, 1), (0.3, 1.0, 1), (0.25, 1.3, 1), (0.25, 1.0, 2 * BLOCK), (0.3, 0.5, 1))
+    for share, effort, quantum in cases:
+        host.turn.takes = share * host.turn.period
+        host._effort, host._next_effort = 2e-6, 2e-6 * effort
+        chain.quantum = quantum
+        fits.append(host._can_play_both(chain))
+    assert fits == [True, False, False, False, True]
 
 
 def test_nothing_is_left_to_the_audio_thread_when_it_goes_on_meanwhile(model: Model) -> None:

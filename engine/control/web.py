@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 
 from ... import DuendeError
 
@@ -88,11 +89,18 @@ class WebServer:
 
 
 class _Sockets(WebSocketsSansIOProtocol):
-    """Hands the app a way to drop a connection whose client does not read."""
+    """Hands the app a way to drop a connection whose client does not read; drops one that talks on when refused."""
 
     async def run_asgi(self) -> None:
         self.scope["state"][ABORT] = self.transport.abort
         await super().run_asgi()
+
+    def handle_events(self) -> None:
+        try:
+            super().handle_events()
+        except InvalidState:
+            # More came, in the same piece, behind text that is no UTF-8.
+            self.transport.abort()
 
 
 def _limited(bounds: Bounds) -> type[asyncio.Protocol]:

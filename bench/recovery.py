@@ -21,7 +21,7 @@ from duende.engine.bench import machine
 from duende.engine.control.client import ask
 from jackd import Server
 from test_show import Program
-from waiting import wait_until
+from waiting import is_alive, wait_until
 
 TIMES = 20
 SETTLE_S = 2.0
@@ -100,7 +100,7 @@ def parent_killed(trial: Trial) -> float:
     children = [pid for pids in trial.program.children().values() for pid in pids]
     trial.program.process.kill()
     begun = time.monotonic()
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
+    wait_until(lambda: not any(is_alive(pid) for pid in children))
     wait_until(lambda: not trial.program.folder.exists())
     return time.monotonic() - begun
 
@@ -111,7 +111,7 @@ def parent_told(trial: Trial) -> float:
     trial.program.process.send_signal(signal.SIGTERM)
     begun = time.monotonic()
     trial.program.process.wait(30)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+    assert not any(is_alive(pid) for pid in children)
     return time.monotonic() - begun
 
 

@@ -89,6 +89,7 @@ def test_the_device_is_searched_for_though_the_clock_has_not_begun() -> None:
         supervisor._start_engine(supervisor._spawn_engine(silent=True))
         supervisor._search()
         assert supervisor._searcher is not None
+        assert supervisor._spare is not None, "the next try need not wait for imports"
     finally:
         supervisor._end()
 

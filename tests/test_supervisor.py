@@ -19,7 +19,7 @@ from duende.engine.params import GLOBALS
 from duende.engine.preset import build_rig
 from duende.engine.slots import processor_for
 from models import dry_model
-from waiting import PATIENCE_S, wait_until
+from waiting import PATIENCE_S, is_alive, wait_until
 
 pytestmark = [
     pytest.mark.alone,
@@ -77,15 +77,6 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
     one = Watched(tmp_path)
     yield one
     one.end()
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that ended and was not waited for does not."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return text.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -30,7 +30,7 @@ CONTROL_STUCK_S = 5.0
 STEADY_S = 10.0
 TRIES = 3
 TRY_AGAIN_S = (0.0, 0.3, 0.6)
-SEARCH_S = 0.8
+SEARCH_S = 0.5
 SPARE_AFTER_S = 1.0
 END_S = 0.6
 FOLDER = "duende-"
@@ -72,7 +72,7 @@ class Supervisor:
 
     A spare engine, with everything imported and the models open, waits for the one that plays to fail: so the sound
     comes back as soon as the device can be opened. Where it cannot be, after three tries, a silent clock takes its
-    place, so that control goes on, and the device is asked for about every second.
+    place, so that control goes on, and the device is asked for every half second.
     """
 
     def __init__(
@@ -269,7 +269,6 @@ class Supervisor:
             self._later(SEARCH_S, self._fill_spare)
         elif child is self._searcher:
             self._searcher = None
-            self._fill_spare()
             self._later(SEARCH_S, self._search)
         elif child is self._control:
             self._restart_control(f"control ended ({_ended(child.process)})")
@@ -333,6 +332,8 @@ class Supervisor:
         self._searcher = spare if spare is not None else self._spawn_engine()
         self._searcher.started = time.monotonic()
         self._searcher.wire.send(order)
+        # For the next try, which otherwise would have to wait for its imports.
+        self._fill_spare()
 
     def _from_searcher(self, child: Child, message: Message) -> None:
         if isinstance(message, Opened):

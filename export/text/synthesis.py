@@ -79,17 +79,10 @@ class Instrument:
         return shape.note(pitch, velocity, sample_rate, rng)
 
 
-@dataclass(frozen=True)
-class _Shape:
-    slope: float
-    even: float
-    attack: float
-    decay: float
-    release: float
-    noise: float
-    inharmonic: float
-    vibrato: float
-    formants: tuple[float, ...]
+@dataclass(frozen=True, kw_only=True)
+class _Shape(_Family):
+    """What one instrument makes of its family, and what its source and its qualities add."""
+
     ripple: Float64
     drive: float
     click: float

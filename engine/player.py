@@ -26,7 +26,7 @@ from .messages import Done, EngineSetup, Lost, Message, Notice, Opened, Play, Pl
 from .model import Model, open_model
 from .preset import Rig, build_rig
 from .processor import Processor
-from .realtime import BESIDE, pin, raise_priority, yield_quickly
+from .realtime import pin, work_beside, yield_quickly
 from .response import Responses
 from .shared import map_state
 from .slots import make_processor, processor_for
@@ -281,8 +281,7 @@ def main() -> None:
         # The parent found that nothing is to be played.
         return
     if setup.priority is not None:
-        # From here on, with all threads that it begins.
-        raise_priority(BESIDE)
+        work_beside()
     inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
     wire = Wire(source, sink, inbox.put)
     yield_quickly()

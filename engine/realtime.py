@@ -33,6 +33,23 @@ def raise_priority(priority: int) -> str | None:
     return None
 
 
+def work_beside() -> None:
+    """Give the calling thread BESIDE, and with it all threads that it begins from now on.
+
+    Nothing happens where that is not allowed, or where the system ends a process that works for long at real-time
+    priority (RLIMIT_RTTIME): to open a model takes a while.
+    """
+    try:
+        import resource
+
+        if resource.getrlimit(resource.RLIMIT_RTTIME)[0] != resource.RLIM_INFINITY:
+            return
+    except (ImportError, AttributeError):
+        # Linux alone has that limit, and this priority.
+        return
+    raise_priority(BESIDE)
+
+
 def lower_priority(niceness: int) -> None:
     """Let the process give way to others; nothing happens where that cannot be asked for."""
     with contextlib.suppress(OSError, AttributeError):

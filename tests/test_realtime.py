@@ -1,15 +1,17 @@
 """What the audio thread does in a callback: no memory is asked for and no garbage left, and the meter would notice."""
 
 import os
+import resource
 import threading
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from duende.engine import realtime
 from duende.engine.chain import Chain
 from duende.engine.params import ParameterBank
-from duende.engine.realtime import BESIDE, raise_priority
+from duende.engine.realtime import BESIDE, raise_priority, work_beside
 from duende.engine.shared import SharedState
 from duende.engine.spectral import SpectralProcessor
 from duende.engine.telemetry import Telemetry
@@ -154,6 +156,19 @@ def test_a_thread_gets_the_priority_it_asks_for_and_never_less_than_it_has() -> 
     if refused[0] is not None:
         pytest.skip("this system does not let a test have real-time priority")
     assert found == [BESIDE, 3, 3]
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_RTTIME"), reason="no limit for real-time priority here")
+@pytest.mark.parametrize("limited", [False, True])
+def test_work_beside_is_not_raised_where_the_system_ends_who_works_long(
+    limited: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised: list[int] = []
+    limit = 200_000 if limited else resource.RLIM_INFINITY
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, limit))
+    monkeypatch.setattr(realtime, "raise_priority", raised.append)
+    work_beside()
+    assert raised == ([] if limited else [BESIDE])
 
 
 def test_a_thread_that_may_not_be_raised_says_so_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,39 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from . import graph
+
+
+class _Taps(torch.autograd.Function):
+    """The depthwise causal convolution of hidden [batch, frames, width] with taps [KERNEL, width], the newest last.
+
+    Beside slices of a padded input it has no zeros and copies in the backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, hidden: Tensor, taps: Tensor, dilation: int) -> Tensor:
+        ctx.save_for_backward(hidden, taps)
+        ctx.dilation = dilation  # type: ignore[attr-defined]
+        mixed = hidden * taps[-1]
+        for lag, tap in _lags(taps, dilation):
+            mixed[:, lag:].addcmul_(hidden[:, :-lag], tap)
+        return mixed
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        hidden, taps = ctx.saved_tensors  # type: ignore[attr-defined]
+        before, rows = grad * taps[-1], []
+        for lag, tap in _lags(taps, ctx.dilation):  # type: ignore[attr-defined]
+            before[:, :-lag].addcmul_(grad[:, lag:], tap)
+            rows.append((grad[:, lag:] * hidden[:, :-lag]).sum(dim=(0, 1)))
+        rows.append((grad * hidden).sum(dim=(0, 1)))
+        return before, torch.stack(rows), None
+
+
+def _lags(taps: Tensor, dilation: int) -> list[tuple[int, Tensor]]:
+    """All taps but the newest, and how many frames each looks back."""
+    return [((len(taps) - 1 - index) * dilation, taps[index]) for index in range(len(taps) - 1)]
 
 
 class ResidualBlock(nn.Module):
@@ -34,12 +64,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, hidden: Tensor, style: Tensor, rest: Tensor | None = None) -> Tensor:
         """hidden [batch, frames, width], style [batch or 1, styles], rest (1 - amount) [batch, 1]."""
-        frames = hidden.shape[1]
-        padded = functional.pad(hidden, (0, 0, (graph.KERNEL - 1) * self.dilation, 0))
-        mixed = sum(
-            (padded[:, i * self.dilation : i * self.dilation + frames] * self.taps[i] for i in range(graph.KERNEL)),
-            start=torch.zeros(()),
-        )
+        mixed = _Taps.apply(hidden, self.taps, self.dilation)  # type: ignore[no-untyped-call]
         scale, shift = style @ self.scale, style @ self.shift
         if self.scale_rest is not None and self.shift_rest is not None:
             assert rest is not None

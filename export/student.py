@@ -129,14 +129,15 @@ class _Mix(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(spectra, interpolation)
         bins = gains @ interpolation
-        return torch.einsum("btkf,btkf->btf", bins.to(spectra.dtype), spectra)
+        mixed = spectra[:, :, 0] * bins[:, :, 0]
+        for index in range(1, spectra.shape[2]):
+            mixed += spectra[:, :, index] * bins[:, :, index]
+        return mixed
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:
         spectra, interpolation = ctx.saved_tensors  # type: ignore[attr-defined]
-        real = torch.view_as_real(grad)[:, :, None]
-        products = (torch.view_as_real(spectra) * real).sum(dim=-1)
-        return products @ interpolation.T, None, None
+        return (spectra * grad.conj()[:, :, None]).real @ interpolation.T, None, None
 
 
 def mix(gains: Tensor, spectra: Tensor, interpolation: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from duende.engine.render import render_array  # noqa: E402
 from duende.engine.spectral import SpectralProcessor  # noqa: E402
 from duende.engine.stft import DEFAULT_SIZES  # noqa: E402
 from duende.export import model_file  # noqa: E402
+from duende.export.block import ResidualBlock  # noqa: E402
 from duende.export.content import batch, hear  # noqa: E402
 from duende.export.distill import Distilled  # noqa: E402
 from duende.export.student import Renderer, Student, StudentConfig, mix  # noqa: E402
@@ -151,3 +153,22 @@ def test_the_mix_has_the_gradient_of_its_formula() -> None:
     spectra = torch.randn(1, 3, 2, 5, generator=generator, dtype=torch.complex128)
     interpolation = torch.rand(4, 5, generator=generator, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda g: mix(g, spectra, interpolation), (gains,))
+
+
+@pytest.mark.parametrize("dilation", [1, 3, 8])
+def test_a_block_looks_back_and_its_gradients_are_right(dilation: int) -> None:
+    """Frames that look back before the beginning see zeros there, be they all of them."""
+    torch.manual_seed(5)
+    block = ResidualBlock(4, dilation, 2, knows_amount=False).double()
+    hidden = torch.randn(2, 7, 4, dtype=torch.float64, requires_grad=True)
+    style = torch.eye(2, dtype=torch.float64)
+    padded = torch.nn.functional.pad(hidden, (0, 0, 2 * dilation, 0))
+    mixed = sum(padded[:, i * dilation : i * dilation + 7] * block.taps[i] for i in range(3))
+    inner = (mixed @ block.into + block.bias) * (style @ block.scale)[:, None] + (style @ block.shift)[:, None]
+    assert torch.allclose(block(hidden, style), hidden + torch.relu(inner) @ block.out, atol=1e-12)
+    named = dict(block.named_parameters())
+
+    def run(past: Any, taps: Any) -> Any:
+        return torch.func.functional_call(block, named | {"taps": taps}, (past, style))
+
+    assert torch.autograd.gradcheck(run, (hidden, block.taps))

@@ -119,11 +119,11 @@ class BandLevels(nn.Module):
     ) -> None:
         super().__init__()
         self.floor = floor
-        self.frames = PowerSpectrum(_per_sine(n_fft), hop)
+        self.frames = PowerSpectrum(_per_sine(n_fft), hop, len(bank))
         self.register_buffer("bank", torch.from_numpy(bank))
 
     def forward(self, audio: Tensor) -> Tensor:
-        power = self.frames(audio)[..., : len(self.bank)] @ self.bank
+        power = self.frames(audio) @ self.bank
         peak = power.amax(dim=(1, 2), keepdim=True)
         return 0.5 * torch.log(power + self.floor * peak + 1e-14)
 
@@ -157,12 +157,12 @@ class Tonality(nn.Module):
 
     def __init__(self, sample_rate: float = 48000.0, n_fft: int = 4096, hop: int = 2048) -> None:
         super().__init__()
-        self.frames = PowerSpectrum(_per_sine(n_fft), hop)
         self.edges = [round(hz * n_fft / sample_rate) for hz in self.ZONES_HZ]
+        self.frames = PowerSpectrum(_per_sine(n_fft), hop, self.edges[-1] + 16)
 
     def forward(self, audio: Tensor) -> Tensor:
         """Correlations [batch, zones]."""
-        log = 0.5 * torch.log(self.frames(audio)[..., : self.edges[-1] + 16] + 1e-10)
+        log = 0.5 * torch.log(self.frames(audio) + 1e-10)
         smooth = nn.functional.avg_pool1d(log, 25, 1, 12, count_include_pad=False)
         fine = log - smooth
         zones = []

@@ -73,6 +73,31 @@ def _log_frequency_bank(analysis: Analysis) -> Tensor:
     return torch.from_numpy(triangles.astype(np.float32))
 
 
+class _Power(torch.autograd.Function):
+    """Power [..., bins] of the spectra of frames [..., n_fft].
+
+    Its gradient is one real inverse transform; that of `torch.fft.rfft` is a complex one of twice the size.
+    """
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, frames: Tensor, bins: int) -> Tensor:
+        spectrum = torch.fft.rfft(frames)[..., :bins]
+        ctx.save_for_backward(spectrum)
+        ctx.n_fft = frames.shape[-1]  # type: ignore[attr-defined]
+        power: Tensor = spectrum.real.square()
+        return power.addcmul_(spectrum.imag, spectrum.imag)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
+        (spectrum,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        n_fft: int = ctx.n_fft  # type: ignore[attr-defined]
+        slopes = spectrum * grad
+        # Bins in between stand for their mirror images, too.
+        for index in (0, n_fft // 2) if slopes.shape[-1] == n_fft // 2 + 1 else (0,):
+            slopes[..., index] *= 2.0
+        return torch.fft.irfft(slopes, n_fft, norm="forward"), None
+
+
 class PowerSpectrum(nn.Module):
     """Power [batch, frames, bins] of audio [batch, samples] under a window [n_fft], frames wholly inside the audio.
 
@@ -83,7 +108,7 @@ class PowerSpectrum(nn.Module):
 
     def __init__(self, window: Tensor, hop: int, bins: int | None = None) -> None:
         super().__init__()
-        self.hop, self.bins = hop, bins
+        self.hop, self.bins = hop, bins or len(window) // 2 + 1
         self.register_buffer("window", window)
 
     def forward(self, audio: Tensor) -> Tensor:
@@ -91,8 +116,8 @@ class PowerSpectrum(nn.Module):
         if audio.shape[-1] < n_fft:
             raise ValueError(f"{audio.shape[-1]} samples are fewer than one frame of {n_fft}: give more")
         frames = audio.unfold(-1, n_fft, self.hop) * self.window
-        spectrum = torch.view_as_real(torch.fft.rfft(frames)[..., : self.bins])
-        return spectrum.square().sum(dim=-1)
+        power: Tensor = _Power.apply(frames, self.bins)  # type: ignore[no-untyped-call]
+        return power
 
 
 def _mean_square(n_fft: int) -> Tensor:
@@ -144,9 +169,8 @@ def zone_grams(log_spectrogram: Tensor, filters: Tensor, stride: tuple[int, int]
     batch, rows, columns = patches.shape[:3]
     features = torch.relu(patches.reshape(batch, rows * columns, height * width) @ filters.flatten(1).T)
     edges = [round(i * rows / (ZONES + 1)) * columns for i in range(ZONES + 2)]
-    strips = [
-        features[:, start:stop].transpose(1, 2) @ features[:, start:stop] for start, stop in itertools.pairwise(edges)
-    ]
+    lengths = [stop - start for start, stop in itertools.pairwise(edges)]
+    strips = [part.transpose(1, 2) @ part for part in features.split(lengths, dim=1)]
     zones = [(strips[i] + strips[i + 1]) / (edges[i + 2] - edges[i]) for i in range(ZONES)]
     return torch.stack(zones, dim=1)
 

@@ -12,6 +12,7 @@ from duende.export.statistics import (
     Analysis,
     BandEnvelopes,
     LogSpectrogram,
+    PowerSpectrum,
     envelope_distance,
     gram_distance,
     normalise_level,
@@ -137,3 +138,14 @@ def test_too_short_audio_is_refused() -> None:
         zone_grams(LogSpectrogram()(torch.zeros(1, 4096)), random_filters(1))
     with pytest.raises(ValueError, match="half the sample rate"):
         Analysis(sample_rate=16000)
+
+
+@pytest.mark.parametrize("bins", [None, 5, 9])
+def test_power_spectra_and_their_gradients_are_those_of_the_definition(bins: int | None) -> None:
+    generator = torch.Generator().manual_seed(3)
+    window = torch.rand(16, generator=generator, dtype=torch.float64)
+    audio = torch.randn(2, 40, generator=generator, dtype=torch.float64, requires_grad=True)
+    power = PowerSpectrum(window, 8, bins)
+    wanted = torch.fft.rfft(audio.unfold(-1, 16, 8) * window)[..., :bins].abs().square()
+    assert torch.allclose(power(audio), wanted, rtol=1e-12)
+    assert torch.autograd.gradcheck(power, (audio,))

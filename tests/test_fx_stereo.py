@@ -334,4 +334,5 @@ def test_a_stereo_stream_can_follow_a_mono_one(rng: np.random.Generator) -> None
     assert np.array_equal(both[:, 0], mono)
     assert not np.allclose(both[:, 1], mono, atol=0.01)
     effect.prepare(StreamSpec(RATE, 1, 64 * QUANTUM))
-    assert np.array_equal(play(effect, samples), mono)
+    # A graph that has played and was brought to silence: a fractional delay is read at another place of its line.
+    assert np.allclose(play(effect, samples), mono, atol=2e-4, rtol=0.0)

@@ -74,9 +74,16 @@ class Graph:
         self.wires = _view(np.asarray(table.getBuffer()).ctypes.data, count, quantum)
         self.result = _view(int(server.getOutputAddr(), 16), quantum, channels)
         self.run = server.process
+        self._sounded = False
         # A server fades in; that is over before anything is heard.
         for _ in range(-(-round(SETTLE_S * effect.sample_rate) // quantum)):
             self.run()
+            self._sounded = self._sounded or not self.silent
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was heard when it was made, not even what is no number: pyo reads what it has not written."""
+        return not self._sounded
 
     @property
     def silent(self) -> bool:

@@ -99,7 +99,7 @@ def _make(kind: Kind) -> Graph:
     tried = []
     for _ in range(TRIES):
         graph = Graph(effect)
-        if graph.silent:
+        if graph.clean:
             return graph
         tried.append(graph)
     raise DuendeError(f"effect {kind.effect.__name__.lower()}: pyo gives what is no number: start again")

@@ -187,7 +187,7 @@ def _copy(pyo: Any, source: Any, times: Sequence[Any], longest_s: float, rate: f
     Where the delay is a whole number of samples but for the rounding, pyo reads one place behind its line: times 0, so
     that it is heard only if no number happens to stand there. In a line of 4 n + 1 samples it is the C library's own
     (glibc, 64 bits). The shortest time is such a delay: all wires are at 0 before a graph is heard, which then shows
-    whether no number stands there all the same (`Graph.silent`).
+    whether no number stands there all the same (`Graph.clean`).
     """
     shortest, samples = _shortest_s(rate), 4 * math.ceil(longest_s * rate / 4.0) + 1
     times = [time + shortest for time in times]

@@ -107,7 +107,9 @@ class Host:
         self._out = np.zeros((most, outputs), dtype=np.float32)
         self._other = np.zeros((most, outputs), dtype=np.float32)
         self._caught = np.zeros((most, inputs), dtype=np.float32)
-        self._past = self._unheard = self._caught[:0]
+        self._past, self._unheard = (
+            np.zeros((max(most, WARM_FRAMES), channels), dtype=np.float32) for channels in (inputs, outputs)
+        )
         self._fall = np.zeros(most, dtype=np.float32)
         self._fade_in = raised_cosine(max(1, round(FADE_IN_S * rate)), 0)
         self._fade_in_at = 0
@@ -128,7 +130,6 @@ class Host:
         self._ceiling = Ceiling(most, outputs)
         self._offered: tuple[Rig, int] | None = None
         self._switched = 0
-        self._seamless = True
         self._position = self._began = self.shared.written
         self._us_per_frame = 1e6 / rate
         self.turn = Turn() if turn is None else turn
@@ -221,7 +222,6 @@ class Host:
             seamless = same and self._can_play_both(chain)
             if self._position - position > RING_FRAMES // 2:
                 raise DuendeError("the new preset could not be brought up to now: this machine is too slow for it")
-        self._seamless = seamless
         if seamless:
             self._offered = (rig, position)
             return True
@@ -237,11 +237,6 @@ class Host:
 
     def _bring(self, chain: Chain, position: int, count: int) -> None:
         """Control thread: play to a chain what was played from a frame number on."""
-        if len(self._past) < count:
-            self._past, self._unheard = (
-                np.zeros((max(count, WARM_FRAMES), channels), dtype=np.float32)
-                for channels in (self._inputs, self._outputs)
-            )
         # Slow averages as they are now: they change little in what is heard again.
         chain.adopt(self.rig.chain, self._position - position)
         self.shared.copy_dry(position, self._past[:count])

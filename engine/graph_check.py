@@ -54,12 +54,29 @@ def parse(data: bytes, name: str) -> tuple["onnx.ModelProto", str]:
         graph = onnx.load_model_from_string(data)
     except Exception as error:
         raise DuendeError(f"{name}: not an ONNX file, or cut short") from error
+    if not _is_text(graph):
+        raise DuendeError(f"{name}: not an ONNX file, or damaged: a name in it is not UTF-8")
     texts = [entry.value for entry in graph.metadata_props if entry.key == METADATA_KEY]
     if not graph.graph.node:
         raise DuendeError(f"{name}: not an ONNX file, or cut short")
     if len(texts) != 1:
         raise _no_spec(name)
     return graph, texts[0]
+
+
+def _is_text(value: Any) -> bool:
+    """Whether all strings of a protobuf message are UTF-8: the parser lets others pass, to fail where they are read."""
+    if not hasattr(value, "ListFields"):
+        return isinstance(value, str)
+    try:
+        for field, values in value.ListFields():
+            if field.type in (field.TYPE_MESSAGE, field.TYPE_STRING):
+                single = isinstance(values, str | bytes) or hasattr(values, "ListFields")
+                if not all(map(_is_text, [values] if single else values)):
+                    return False
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def check_graph(model: "onnx.ModelProto", allowed: Collection[str], name: str) -> None:

@@ -31,10 +31,12 @@ WARM_BLOCKS = 2
 WARM_FRAMES = 1024
 TRIES = 32
 """So many blocks more than WARM_BLOCKS before the end may come while a new rig is brought up to now."""
+BRING_S = 1.0
+"""So long a new rig is brought up to now while the one before plays on; a machine too slow for it goes by silence."""
 BOTH_SHARE = 0.55
 """Of a period: what two rigs may take together, as a rule, to be played at once; single blocks take twice as long."""
 PATIENCE_S = 0.1
-"""So long nothing is heard, at most, before the audio thread itself brings up to now what comes."""
+"""So long nothing is heard, at most, before what comes is played as it is: brought up to now, or from silence on."""
 LATE_LIMIT = 8
 LATE_WINDOW = 64
 REST_S = 2.0
@@ -205,6 +207,7 @@ class Host:
         position -= min(position - self._began, -(-min(chain.memory_samples, RING_FRAMES // 2) // grid) * grid)
         same = chain.latency.samples == self.rig.chain.latency.samples
         first, spent, self._next_effort = position, 0.0, 0.0
+        until = time.perf_counter() + BRING_S
         seamless = same and self._can_play_both(chain)
         # One tail at a time: two chains are what a machine may be able to play beside the one that comes.
         self._drop, self._spilling = True, spilling
@@ -220,8 +223,9 @@ class Host:
             position += count
             self._next_effort = spent / (position - first)
             seamless = same and self._can_play_both(chain)
-            if self._position - position > RING_FRAMES // 2:
-                raise DuendeError("the new preset could not be brought up to now: this machine is too slow for it")
+            if time.perf_counter() > until:
+                seamless = False
+                break
         if seamless:
             self._offered = (rig, position)
             return True
@@ -256,11 +260,25 @@ class Host:
         if rig is None or self._given >= 0:
             return
         while (behind := self._position - self._heard) >= step:
+            if self._silent_for_long or behind > RING_FRAMES // 2:
+                self._begin_now(rig.chain)
+                break
             count = min(behind // step, max(1, WARM_FRAMES // step)) * step
             self._bring(rig.chain, self._heard, count)
             self._heard += count
         if self._asked:
             self._given = self._heard
+
+    @property
+    def _silent_for_long(self) -> bool:
+        return self._quiet > self._switch_length + PATIENCE_S * self.device.sample_rate
+
+    def _begin_now(self, chain: Chain) -> None:
+        """Control thread: let a chain begin with silence at the newest place where all cut the sound."""
+        chain.reset()
+        chain.wait()
+        position = self._position
+        self._heard = position - (position - self._began) % math.lcm(self._step, chain.quantum)
 
     @property
     def switching(self) -> bool:
@@ -368,8 +386,7 @@ class Host:
             before.leave()
             self._asked = True
         self._quiet += count
-        patient = self._quiet <= self._switch_length + PATIENCE_S * self.device.sample_rate
-        late = self._given != self._position and patient
+        late = self._given != self._position and not self._silent_for_long
         if self._given < 0 or late or not before.gone or self._ringing is not None:
             # It is brought up once more.
             self._given = -1

@@ -203,6 +203,8 @@ class Player:
 
     def _watch(self, host: Host) -> bool:
         """False where the device is gone."""
+        # A device that rested for long in the middle of a switch goes on with it.
+        host.keep_up()
         host.collect()
         if host.notice and host.notice != self._told:
             self._told = host.notice

@@ -136,6 +136,55 @@ def test_a_rig_that_is_not_brought_up_in_time_comes_nevertheless() -> None:
     assert np.abs(heard[45_000:] - samples[44_500 : len(heard) - 500]).max() <= 1e-6
 
 
+class Behind(Gain):
+    """Takes as long as what is played to it lasts: whoever brings it up to now never gets there."""
+
+    memory_samples = 4800
+
+    def __init__(self, gain: float, goes_on: Callable[[int], None]) -> None:
+        super().__init__(gain)
+        self._goes_on, self._within = goes_on, False
+
+    def process(self, block: Float32, out: Float32) -> None:
+        if not self._within:
+            self._within = True
+            self._goes_on(len(block))
+            self._within = False
+        super().process(block, out)
+
+
+@pytest.mark.parametrize("fits", [False, True])
+def test_a_rig_that_can_never_be_brought_up_to_now_comes_nevertheless(
+    fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No order waits for ever, and silence ends: it begins as it is."""
+    monkeypatch.setattr("duende.engine.host.BRING_S", 0.02)
+    shared, samples = SharedState(), tone(100.0, 4_800_000, level_dbfs=-18.0)
+    host = host_of(rig_of(0, shared, Gain()), 64)
+    host._can_play_both = lambda chain: fits  # type: ignore[method-assign]
+    blocks, out = iter(samples.reshape(-1, 64, 1)), np.zeros((64, 1), dtype=np.float32)
+    heard: list[Float32] = []
+
+    def go_on(frames: int) -> None:
+        for _ in range(-(-frames // 64) + 3):
+            host.callback(next(blocks), out, False, False)
+            heard.append(out[:, 0].copy())
+
+    go_on(12_800)
+    second = rig_of(1, shared, Behind(0.5, lambda frames: None if host.rig is second else go_on(frames)))
+    assert not host.switch(second)
+    before = len(heard)
+    while host.switching:
+        host.keep_up()
+        go_on(64)
+    assert host.rig is second
+    assert (len(heard) - before) * 64 < (SWITCH_S + PATIENCE_S + 0.1) * RATE
+    go_on(4800)
+    whole = np.concatenate(heard)
+    assert max(click_dbfs(whole, before * 64)) <= -60.0
+    assert np.abs(whole[-2400:] - 0.5 * samples[len(whole) - 2400 : len(whole)]).max() <= 1e-6
+
+
 def test_two_rigs_are_played_together_where_they_take_little_of_a_period() -> None:
     shared = SharedState()
     host = Host(rig_of(0, shared, Gain()), ArrayDevice(np.zeros((BLOCK, 1), dtype=np.float32), RATE, BLOCK))

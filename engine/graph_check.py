@@ -94,16 +94,39 @@ def check_graph(model: "onnx.ModelProto", allowed: Collection[str], name: str) -
         if node.domain not in ("", "ai.onnx") or node.op_type not in allowed:
             raise DuendeError(f"{name}: operator {node.domain or 'ai.onnx'}.{node.op_type} is not allowed in a model")
     tensors = list(model.graph.initializer)
-    tensors += [attribute.t for node in model.graph.node for attribute in node.attribute if attribute.HasField("t")]
+    for attribute in (attribute for node in model.graph.node for attribute in node.attribute):
+        tensors += [*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors]
     for tensor in tensors:
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             raise DuendeError(f"{name}: tensor {tensor.name!r} keeps its data in another file; models are one file")
+        said, held = math.prod(tensor.dims), _held(tensor)
+        if held is None:
+            raise DuendeError(f"{name}: tensor {tensor.name!r} of {said} numbers is of a kind that models do not have")
+        if said != held or any(size < 0 for size in tensor.dims):
+            raise DuendeError(f"{name}: tensor {tensor.name!r} is said to have {said} numbers, and has {held:g}")
     if model.graph.sparse_initializer:
         raise DuendeError(f"{name}: sparse tensors are not allowed in a model")
     try:
         onnx.checker.check_model(model)
     except Exception as error:
         raise DuendeError(f"{name}: not a valid graph: {first_line(error)}") from error
+
+
+def _held(tensor: "onnx.TensorProto") -> float | None:
+    """How many numbers a tensor holds; None: it is not of a kind that models are made of."""
+    import onnx
+
+    kind = onnx.TensorProto
+    typed: dict[int, Any] = {
+        kind.FLOAT: tensor.float_data, kind.DOUBLE: tensor.double_data, kind.INT64: tensor.int64_data,
+        kind.INT32: tensor.int32_data, kind.INT8: tensor.int32_data, kind.UINT8: tensor.int32_data,
+        kind.BOOL: tensor.int32_data, kind.FLOAT16: tensor.int32_data,
+    }  # fmt: skip
+    if tensor.data_type not in typed:
+        return None
+    if not tensor.HasField("raw_data"):
+        return len(typed[tensor.data_type])
+    return len(tensor.raw_data) / onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
 
 
 def check_tensors(

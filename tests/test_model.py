@@ -406,7 +406,7 @@ def function(graph: Graph) -> None:
 
 
 def external_data(graph: Graph) -> None:
-    tensor = next(tensor for tensor in graph.graph.initializer if tensor.name == "last")
+    tensor = last_tensor(graph)
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="/etc/passwd")
@@ -420,6 +420,26 @@ def external_data_in_a_constant(graph: Graph) -> None:
 
 def sparse(graph: Graph) -> None:
     graph.graph.sparse_initializer.add().values.name = "thin"
+
+
+def last_tensor(graph: Graph) -> Any:
+    return next(tensor for tensor in graph.graph.initializer if tensor.name == "last")
+
+
+def large(graph: Graph) -> None:
+    """Of a kind that onnx's own check knows nothing about, so that it lets it pass."""
+    tensor = last_tensor(graph)
+    tensor.data_type, tensor.dims[:] = 99, [2**31 - 1]
+
+
+def short(graph: Graph) -> None:
+    tensor = last_tensor(graph)
+    tensor.raw_data = tensor.raw_data[:-4]
+
+
+def halved(graph: Graph) -> None:
+    tensor = last_tensor(graph)
+    tensor.raw_data = tensor.raw_data[:-2]
 
 
 def dangling(graph: Graph) -> None:
@@ -445,6 +465,9 @@ DAMAGES: list[tuple[Callable[[Graph], object], str]] = [
     (external_data, "tensor 'last'"),
     (external_data_in_a_constant, "tensor 'hidden_tensor'"),
     (sparse, "sparse"),
+    (large, "'last' of 2147483647 numbers is of a kind"),
+    (short, "numbers, and has"),
+    (halved, ".5"),
     (dangling, "not a valid graph"),
     (lambda graph: dims(named(graph.graph.input, "features"), 2, 7), "input 'features'"),
     (lambda graph: dims(named(graph.graph.input, "features"), 1, 1), "input 'features'"),

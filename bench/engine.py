@@ -49,7 +49,7 @@ def measure(rig: Rig) -> dict[str, float]:
         "student, one hop": Stopwatch(processor._stream, "run"),
         "gains and mixing": Stopwatch(processor._law, "process"),
         "synthesis": Stopwatch(processor._synthesis, "process"),
-        "body": Stopwatch(processor._convolvers[0], "process"),
+        "body": Stopwatch(processor._convolver, "process"),
     }
     whole = Stopwatch(chain, "process")
     samples, out = playing(RATE, (QUANTA + WARM_UP) * QUANTUM), np.zeros((QUANTUM, 1), dtype=np.float32)

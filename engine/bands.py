@@ -18,7 +18,7 @@ def erb_to_hz(erb: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return np.asarray((10.0 ** (np.asarray(erb, dtype=np.float64) / 21.4) - 1.0) / 0.00437)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bands:
     """Triangular bands, equally spaced on the ERB scale.
 

@@ -31,14 +31,14 @@ def partition_spectra(taps: npt.ArrayLike, partition: int, count: int | None = N
 
 
 class Convolver:
-    """One impulse response on one signal; float32, blocks of any length, 0 samples of latency.
+    """One impulse response on [channels] signals; float32, blocks of any length, 0 samples of latency.
 
     response: complex64 [partitions, partition + 1] from `partition_spectra`.
     """
 
     latency_samples = 0
 
-    def __init__(self, response: Complex64) -> None:
+    def __init__(self, response: Complex64, channels: int = 1) -> None:
         self._count, bins = response.shape
         self._size = size = bins - 1
         self._transform = RealTransform(2 * size)
@@ -47,16 +47,14 @@ class Convolver:
         self._wanted = response.copy()
         self._fading = self._waiting = False
         # Spectra of past partitions, newest first from _head; stored twice so that a window never wraps.
-        self._spectra = np.zeros((2 * self._count, bins), dtype=np.complex64)
+        self._spectra = np.zeros((channels, 2 * self._count, bins), dtype=np.complex64)
         self._head = 0
-        self._pair = np.zeros(2 * size, dtype=np.float32)
+        self._pair = np.zeros((channels, 2 * size), dtype=np.float32)
         self._filled = 0
-        self._products = np.zeros((self._count, bins), dtype=np.complex64)
-        self._tail = np.zeros(bins, dtype=np.complex64)
-        self._incoming_tail = np.zeros(bins, dtype=np.complex64)
-        self._sum = np.zeros(bins, dtype=np.complex64)
-        self._time = np.zeros(2 * size, dtype=np.float32)
-        self._faded = np.zeros(size, dtype=np.float32)
+        self._products = np.zeros((channels, self._count - 1, bins), dtype=np.complex64)
+        self._tail, self._incoming_tail, self._sum = np.zeros((3, channels, bins), dtype=np.complex64)
+        self._time = np.zeros((channels, 2 * size), dtype=np.float32)
+        self._faded = np.zeros((channels, size), dtype=np.float32)
         self._ramp = (np.arange(1, size + 1, dtype=np.float32)) / size
 
     def fade_to(self, response: Complex64) -> None:
@@ -70,12 +68,12 @@ class Convolver:
             self._begin_fade()
 
     def process(self, block: Float32, out: Float32) -> None:
-        """Convolve block [n] into out [n]; they may be the same array."""
-        start = 0
-        while start < len(block):
-            count = min(self._size - self._filled, len(block) - start)
-            self._advance(block[start : start + count], out[start : start + count])
-            start += count
+        """Convolve block [channels, n] into out [channels, n]; they may be the same array."""
+        start, count = 0, block.shape[1]
+        while start < count:
+            end = min(start + self._size - self._filled, count)
+            self._advance(block[:, start:end], out[:, start:end])
+            start = end
 
     def reset(self) -> None:
         """Back to silence; a pending response is taken at once."""
@@ -86,34 +84,34 @@ class Convolver:
             state.fill(0.0)
         self._filled = 0
 
-    def _past(self) -> Complex64:
-        """Spectra of the completed partitions, newest first, aligned with response[1:]."""
-        return self._spectra[self._head : self._head + self._count - 1]
+    def _add_past(self, response: Complex64, tail: Complex64) -> None:
+        """What the completed partitions, newest first, still give with a response."""
+        past = self._spectra[:, self._head : self._head + self._count - 1]
+        np.multiply(response[1:], past, out=self._products)
+        np.add.reduce(self._products, axis=1, out=tail)
 
     def _begin_fade(self) -> None:
         self._incoming[:] = self._wanted
         self._fading, self._waiting = True, False
-        np.multiply(self._incoming[1:], self._past(), out=self._products[1:])
-        np.sum(self._products[1:], axis=0, out=self._incoming_tail)
+        self._add_past(self._incoming, self._incoming_tail)
 
     def _advance(self, block: Float32, out: Float32) -> None:
         size, filled = self._size, self._filled
-        end = filled + len(block)
-        self._pair[size + filled : size + end] = block
-        current = self._spectra[self._head - 1 if self._head else 2 * self._count - 1]
+        end = filled + block.shape[1]
+        self._pair[:, size + filled : size + end] = block
+        current = self._spectra[:, self._head - 1 if self._head else 2 * self._count - 1]
         self._transform.forward(self._pair, current)
         self._answer(current, self._response[0], self._tail)
+        fresh = self._time[:, size + filled : size + end]
         if self._fading:
-            faded = self._faded[: len(block)]
-            faded[:] = self._time[size + filled : size + end]
+            faded = self._faded[:, : end - filled]
+            faded[:] = fresh
             self._answer(current, self._incoming[0], self._incoming_tail)
-            ramp = self._ramp[filled:end]
-            fresh = self._time[size + filled : size + end]
             np.subtract(fresh, faded, out=fresh)
-            np.multiply(fresh, ramp, out=fresh)
+            np.multiply(fresh, self._ramp[filled:end], out=fresh)
             np.add(fresh, faded, out=out)
         else:
-            out[:] = self._time[size + filled : size + end]
+            out[:] = fresh
         self._filled = end
         if end == size:
             self._turn()
@@ -130,18 +128,14 @@ class Convolver:
             self._response[:] = self._incoming
             self._fading = False
         head = self._head - 1 if self._head else 2 * count - 1
-        if head >= count:
-            self._spectra[head - count] = self._spectra[head]
-            head -= count
-        else:
-            self._spectra[head + count] = self._spectra[head]
-        self._head = head
-        self._pair[:size] = self._pair[size:]
-        self._pair[size:] = 0.0
+        twin = head - count if head >= count else head + count
+        self._spectra[:, twin] = self._spectra[:, head]
+        self._head = min(head, twin)
+        self._pair[:, :size] = self._pair[:, size:]
+        self._pair[:, size:] = 0.0
         self._filled = 0
         if count > 1:
-            np.multiply(self._response[1:], self._past(), out=self._products[1:])
-            np.add.reduce(self._products[1:], axis=0, out=self._tail)
+            self._add_past(self._response, self._tail)
         if self._waiting:
             self._begin_fade()
 

@@ -114,6 +114,23 @@ def level_window(sample_rate: float) -> Float64:
     return np.asarray(weights / weights.sum())
 
 
+@functools.lru_cache(maxsize=8)
+def _filter_bank(sample_rate: float, oversampling: int, block: int) -> FilterBank:
+    """The bank that all streams of a rate share."""
+    return FilterBank(band_filters(sample_rate), oversampling, block)
+
+
+@functools.lru_cache(maxsize=8)
+def _decimation(sample_rate: float, oversampling: int) -> Float32:
+    """`decimator` and pre-emphasis at a device's rate as a matrix [span, DECIMATOR_STEP]; shared, not to be changed."""
+    taps = np.convolve(decimator(sample_rate / rate_factor(sample_rate)), [1.0, 0.0, -pre_emphasis(sample_rate)])
+    matrix = np.zeros((DECIMATOR_STEP * oversampling + len(taps) - 1, DECIMATOR_STEP), dtype=np.float32)
+    for sample in range(DECIMATOR_STEP):
+        start = sample * oversampling
+        matrix[start : start + len(taps), sample] = taps[::-1]
+    return matrix
+
+
 class Excitations:
     """Streaming excitations of [channels] signals, a whole number of quanta at a time.
 
@@ -156,7 +173,7 @@ class Excitations:
         base_rate, oversampling = sample_rate / self._factor, OVERSAMPLING // self._factor
         self._oversampling = oversampling
         channels, bands, width = self._channels, len(BAND_EDGES_HZ) - 1, self._sub_block * oversampling
-        self._bank = FilterBank(band_filters(base_rate), oversampling, self._quantum)
+        self._bank = _filter_bank(base_rate, oversampling, self._quantum)
         self._bank_state = self._bank.allocate(channels, max_quanta)
         self._smooth_bands = FirSmoother(weights, channels * bands, max_quanta * self._subs)
         self._wide_mean = np.full((width, 1), 1.0 / width, dtype=np.float32)
@@ -164,12 +181,8 @@ class Excitations:
         self._driven = [name for name in self._saturated if name in DRIVES]
         drives = [DRIVES[name] for name in self._driven]
         self._drives = np.array(drives, dtype=np.float32).reshape(-1, 1, 1, 1)
-        taps = np.convolve(decimator(base_rate), [1.0, 0.0, -pre_emphasis(sample_rate)])
-        self._span = DECIMATOR_STEP * oversampling + len(taps) - 1
-        self._decimation = np.zeros((self._span, DECIMATOR_STEP), dtype=np.float32)
-        for sample in range(DECIMATOR_STEP):
-            start = sample * oversampling
-            self._decimation[start : start + len(taps), sample] = taps[::-1]
+        self._decimation = _decimation(sample_rate, oversampling)
+        self._span = len(self._decimation)
         rows = channels * len(self._saturated)
         self._fast_history = History(rows, self._span, max_quanta * self._quantum * oversampling)
 
@@ -196,7 +209,7 @@ class Excitations:
             difference=_zeros(channels, subs, 1),
             envelope=envelope,
             envelope_lines=envelope.reshape(channels, subs, sub_block),
-            lines=line_matrix(subs, self._rise) if quanta <= FEW_QUANTA else None,
+            lines=line_matrix(subs, sub_block) if quanta <= FEW_QUANTA else None,
             direct=direct,
             direct_first=direct[:, :, :factor],
             direct_last=direct[:, :, -factor:],

@@ -18,6 +18,7 @@ click in a pure tone for music, and what is BURST louder than the input that mad
 logarithms of the dry path and c, and the other excitations linearly, so that amount 0 is the plain guitar.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -112,19 +113,8 @@ class Observer:
     ) -> None:
         self._bands = bands
         count = bands.count
-        # Bins are added up in groups where the bands are wide, which makes the product with the bands small.
-        self._single = single = min(FINE_BINS, bands.bins)
-        self._groups = groups = (bands.bins - single) // GROUP
-        grouped = bands.pooling[single : single + GROUP * groups].reshape(groups, GROUP, count).mean(axis=1)
-        pooling = np.concatenate([bands.pooling[:single], grouped])
-        members = np.concatenate([np.ones(single), np.full(groups, GROUP)])
-        pooling /= (pooling * members[:, None]).sum(axis=0, keepdims=True)
-        # Per Hz of the model's rate class: a bin of longer windows at a higher rate has the same power.
-        energy = sizes.factor * float(np.sum(windows(sizes)[0] ** 2))
-        self._pooling = np.ascontiguousarray(pooling / energy, dtype=np.float32)
-        octaves = np.log2(bands.centres_hz)
-        kernel = np.exp(-0.5 * ((octaves[:, None] - octaves[None, :]) / SMOOTH_OCTAVES) ** 2)
-        self._smoothing = (kernel / kernel.sum(axis=0, keepdims=True)).astype(np.float32)
+        self._single, self._groups = single, groups = _grouping(bands)
+        self._pooling, self._smoothing, self._featuring = _observing(bands, sizes)
         self._rate = float(1.0 - np.exp(-sizes.hop / (SLOW_S * sample_rate)))
 
         self._used = used = single + GROUP * groups
@@ -138,11 +128,6 @@ class Observer:
         self._log_slow_level = np.zeros(max_frames, dtype=np.float32)
         self._swing, self._level = (np.zeros((1, max_frames), dtype=np.float32) for _ in range(2))
         self._joined = np.zeros((1, max_frames, 2 * count), dtype=np.float32)
-        # Relative levels, the same less their mean over bands, and the dry shape less its mean: one product.
-        centred = np.eye(count) - 1.0 / count
-        zero = np.zeros((count, count))
-        relative_part, shape_part = [np.eye(count) / 1.5, centred / 1.5, zero], [zero, zero, centred / 3.0]
-        self._featuring = np.block([relative_part, shape_part]).astype(np.float32)
         self._features = np.zeros((1, max_frames, feature_count(count)), dtype=np.float32)
         self._sum = np.zeros((excitations, count), dtype=np.float32)
         self._expected = np.zeros((excitations, count)) if expected is None else expected
@@ -279,6 +264,35 @@ class Observer:
             swing=self._swing[:, :frames],
             observation=Observation(features, power, shape, self._swing[:, :frames], self._level[:, :frames]),
         )
+
+
+def _grouping(bands: Bands) -> tuple[int, int]:
+    """How many bins stand alone, and how many groups of GROUP follow: where bands are wide, that saves products."""
+    single = min(FINE_BINS, bands.bins)
+    return single, (bands.bins - single) // GROUP
+
+
+@functools.lru_cache(maxsize=8)
+def _observing(bands: Bands, sizes: StftSizes) -> tuple[Float32, Float32, Float32]:
+    """What observers multiply by: bins pooled to bands, bands smoothed, features. All of a kind share them."""
+    count, (single, groups) = bands.count, _grouping(bands)
+    grouped = bands.pooling[single : single + GROUP * groups].reshape(groups, GROUP, count).mean(axis=1)
+    pooling = np.concatenate([bands.pooling[:single], grouped])
+    members = np.concatenate([np.ones(single), np.full(groups, GROUP)])
+    pooling /= (pooling * members[:, None]).sum(axis=0, keepdims=True)
+    # Per Hz of the model's rate class: a bin of longer windows at a higher rate has the same power.
+    energy = sizes.factor * float(np.sum(windows(sizes)[0] ** 2))
+    octaves = np.log2(bands.centres_hz)
+    kernel = np.exp(-0.5 * ((octaves[:, None] - octaves[None, :]) / SMOOTH_OCTAVES) ** 2)
+    # Relative levels, the same less their mean over bands, and the dry shape less its mean: one product.
+    centred = np.eye(count) - 1.0 / count
+    zero = np.zeros((count, count))
+    featuring = np.block([[np.eye(count) / 1.5, centred / 1.5, zero], [zero, zero, centred / 3.0]])
+    return (
+        np.ascontiguousarray(pooling / energy, dtype=np.float32),
+        (kernel / kernel.sum(axis=0, keepdims=True)).astype(np.float32),
+        featuring.astype(np.float32),
+    )
 
 
 @dataclass(frozen=True)
@@ -469,6 +483,7 @@ class _LawViews:
     parts: list[Complex64]
 
 
+@functools.lru_cache(maxsize=8)
 def mixer_bands(sizes: StftSizes, sample_rate: float, count: int = 48) -> Bands:
-    """The bands of law `mixer@2`: ERB from 60 Hz to 18 kHz."""
+    """The bands of law `mixer@2`: ERB from 60 Hz to 18 kHz. The same for all who ask, not to be changed."""
     return erb_bands(sample_rate, sizes.analysis, count=count, low_hz=60.0, high_hz=18000.0)

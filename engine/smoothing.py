@@ -1,5 +1,7 @@
 """Causal FIR smoothing of several slow signals, and straight lines between their values."""
 
+import functools
+
 import numpy as np
 import numpy.typing as npt
 
@@ -15,15 +17,10 @@ class FirSmoother:
     """
 
     def __init__(self, weights: npt.ArrayLike, signals: int, max_push: int) -> None:
-        newest_last = np.asarray(weights, dtype=np.float64)[::-1]
-        length = len(newest_last)
-        self._length = length
+        self._weights = np.asarray(weights, dtype=np.float64)[::-1].tobytes()
+        self._length = len(self._weights) // 8
         # One more result than pushed values: the one just before them.
-        self.history = History(signals, length + 1, max_push)
-        toeplitz = np.zeros((length + max_push, max_push + 1), dtype=np.float32)
-        for column in range(max_push + 1):
-            toeplitz[column : column + length, column] = newest_last
-        self._toeplitz = toeplitz
+        self.history = History(signals, self._length + 1, max_push)
         self._signals = signals
         # Small matrices of their own, and room for the result, for each number of values pushed at a time.
         self._sized: dict[int, tuple[Float32, Float32]] = {}
@@ -42,12 +39,21 @@ class FirSmoother:
         return smooth
 
     def _size(self, count: int) -> tuple[Float32, Float32]:
-        matrix = np.ascontiguousarray(self._toeplitz[: self._length + count, : count + 1])
-        return matrix, np.zeros((self._signals, count + 1), dtype=np.float32)
+        return _toeplitz(self._weights, count), np.zeros((self._signals, count + 1), dtype=np.float32)
 
     def reset(self) -> None:
         """Back to zeros."""
         self.history.reset()
+
+
+@functools.lru_cache(maxsize=64)
+def _toeplitz(newest_last: bytes, count: int) -> Float32:
+    """Weights [length], float64, against length + count values: [length + count, count + 1]; shared, not to change."""
+    weights = np.frombuffer(newest_last)
+    matrix = np.zeros((len(weights) + count, count + 1), dtype=np.float32)
+    for column in range(count + 1):
+        matrix[column : column + len(weights), column] = weights
+    return matrix
 
 
 def powers_of_two(largest: int) -> list[int]:
@@ -71,10 +77,12 @@ def interpolate(ends: Float32, rise: Float32, difference: Float32, out: Float32)
     np.add(out, low, out=out)
 
 
-def line_matrix(count: int, rise: Float32) -> Float32:
-    """What `interpolate` does with 1 + count ends [1 + count], as a matrix [1 + count, count * width]."""
-    lines = np.zeros((1 + count, count, len(rise)), dtype=np.float32)
-    interpolate(np.eye(1 + count, dtype=np.float32), rise, np.zeros((1 + count, count, 1), dtype=np.float32), lines)
+@functools.lru_cache(maxsize=16)
+def line_matrix(count: int, width: int) -> Float32:
+    """What `interpolate` does with 1 + count ends [1 + count], as a matrix [1 + count, count * width]; shared."""
+    lines = np.zeros((1 + count, count, width), dtype=np.float32)
+    ends, room = np.eye(1 + count, dtype=np.float32), np.zeros((1 + count, count, 1), dtype=np.float32)
+    interpolate(ends, rising(width), room, lines)
     return lines.reshape(1 + count, -1)
 
 

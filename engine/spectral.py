@@ -51,15 +51,14 @@ class SpectralProcessor(StylePlayer):
         self._body = Body(self.model.remember(("body", spec.sample_rate), tables))
         self._settled = b""
         self._settle()
-        self._convolvers = [Convolver(self._body.spectra) for _ in range(channels)]
+        self._convolver = Convolver(self._body.spectra, channels)
         self._input = np.zeros((channels, largest * sizes.hop), dtype=np.float32)
         self._spectra = np.zeros((channels, largest, sizes.bins), dtype=np.complex64)
         self._wet = np.zeros((channels, largest * sizes.hop), dtype=np.float32)
 
     def process(self, block: Float32, out: Float32) -> None:
         if self._settle():
-            for convolver in self._convolvers:
-                convolver.fade_to(self._body.spectra)
+            self._convolver.fade_to(self._body.spectra)
         done, hop = 0, self.sizes.hop
         for frames in reversed(self._frame_counts):
             size = frames * hop
@@ -68,10 +67,9 @@ class SpectralProcessor(StylePlayer):
                 done += size
 
     def reset(self) -> None:
-        for part in (self._excitations, self._analysis, self._observer, self._synthesis, self._stream):
+        parts = (self._excitations, self._analysis, self._observer, self._synthesis, self._stream, self._convolver)
+        for part in parts:
             part.reset()
-        for convolver in self._convolvers:
-            convolver.reset()
 
     def adopt(self, predecessor: Processor, lag_samples: int) -> None:
         if isinstance(predecessor, SpectralProcessor):
@@ -107,6 +105,5 @@ class SpectralProcessor(StylePlayer):
         stream.run(frames)
         self._law.process(analysed, seen, stream.ratios[frames], stream.dynamics[frames], self._amount, spectra)
         self._synthesis.process(spectra, wet)
-        for channel, convolver in enumerate(self._convolvers):
-            convolver.process(wet[channel], wet[channel])
+        self._convolver.process(wet, wet)
         out.T[:] = wet

@@ -3,7 +3,7 @@
     python scripts/fuzz.py --target osc --minutes 10     one of the targets, minutes of processor time
     python scripts/fuzz.py --minutes 10                  all of them, one after the other
     python scripts/fuzz.py --siege 100000                hostile packets to a whole host, played to a clock
-    python scripts/fuzz.py --report                      figures of all runs into docs/reliability.md
+    python scripts/fuzz.py --report                      figures of these runs into docs/reliability.md
 
 Run with the extras ``cpu``, ``gui``, ``midi`` and ``dev``. Where ``atheris`` is installed (pip install atheris; it is
 needed for nothing else), what reaches new lines of Python is built upon; else good examples are spoiled again and
@@ -200,19 +200,23 @@ def coverage_of(name: str, folder: Path) -> float:
 
 
 def report(folder: Path) -> None:
-    """Write the table between its markers."""
+    """Write the table between its markers; rows of what was not run in this folder stay as they are."""
     from fuzzing.run import MEMORY_BYTES, SLOW_S, kept
     from fuzzing.targets import TARGETS
-    from reliability_page import write_section
+    from reliability_page import read_section, write_section
+
+    before = read_section(BEGIN, END)
+    told = {line.split("`")[1]: line for line in before.splitlines() if line.startswith("|") and "`" in line}
 
     rows = [
         "| input | given to | inputs | processor time | slowest input | memory | faults found and mended |",
         "|---|---|---|---|---|---|---|",
     ]
-    engines = set()
+    engines = {"atheris"} if "atheris" in before else set()
     for name, target in TARGETS.items():
         path = folder / name / "results.json"
         if not path.is_file():
+            rows += [told[name]] if name in told else []
             continue
         one = json.loads(path.read_text())
         engines.add(one["engine"])
@@ -227,7 +231,7 @@ def report(folder: Path) -> None:
         f"Each input, {how}, has to end in a result or in one line of refusal: no other exception, at most\n"
         f"{SLOW_S:g} s of processor time, at most {MEMORY_BYTES >> 20} MiB beyond what the process had. Where one did "
         "not, the fault was mended, and\nthe input is kept in `tests/corpus/fuzz`; the tests give it again, with some "
-        "hundred new ones for each target.\n\n" + besieged(folder) + "\n".join(rows)
+        "hundred new ones for each target.\n\n" + besieged(folder, before) + "\n".join(rows)
     )
     write_section("Inputs", BEGIN, END, text)
 
@@ -255,11 +259,11 @@ def siege(count: int, folder: Path) -> None:
     print(outcome)
 
 
-def besieged(folder: Path) -> str:
-    """What the siege came to, as a paragraph; empty where there was none."""
+def besieged(folder: Path, before: str) -> str:
+    """What the siege came to, as a paragraph; where there was none, the one that was told before, if any."""
     path = folder / "siege.json"
     if not path.is_file():
-        return ""
+        return "".join(f"{part}\n\n" for part in before.split("\n\n") if part.endswith("(`--siege`)."))
     one = json.loads(path.read_text())
     return (
         f"A whole host, played to a clock, took {one['taken']:,} hostile OSC packets and {one['others']:,} requests "

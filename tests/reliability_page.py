@@ -7,6 +7,11 @@ from duende.presets.format import write_atomically
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
 
 
+def read_section(begin: str, end: str) -> str:
+    """What stands between two marks."""
+    return PAGE.read_text(encoding="utf-8").partition(begin)[2].partition(end)[0].strip()
+
+
 def write_section(heading: str, begin: str, end: str, text: str) -> None:
     """Put text between its marks begin and end, in the place of what was there; else below its heading, at the end."""
     page = PAGE.read_text(encoding="utf-8")

@@ -32,11 +32,11 @@ def make_body() -> Body:
 
 def impulse_response(body: Body) -> Float64:
     convolver = Convolver(body.spectra)
-    samples = np.zeros(TAPS, dtype=np.float32)
-    samples[0] = 1.0
+    samples = np.zeros((1, TAPS), dtype=np.float32)
+    samples[0, 0] = 1.0
     out = np.empty_like(samples)
     convolver.process(samples, out)
-    return out.astype(np.float64)
+    return np.asarray(out[0], dtype=np.float64)
 
 
 def log_magnitude(response: Float64, hertz: Float64) -> Float64:

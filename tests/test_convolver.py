@@ -26,7 +26,7 @@ def run(convolver: Convolver, samples: Float32, blocks: list[int]) -> Float32:
     out, at, turn = np.empty_like(samples), 0, 0
     while at < len(samples):
         end = min(at + blocks[turn % len(blocks)], len(samples))
-        convolver.process(samples[at:end], out[at:end])
+        convolver.process(samples[None, at:end], out[None, at:end])
         at, turn = end, turn + 1
     return out
 
@@ -63,8 +63,24 @@ def test_in_place(rng: np.random.Generator) -> None:
     wanted = run(Convolver(partition_spectra(taps, 128)), samples, [300])
     convolver = Convolver(partition_spectra(taps, 128))
     for at in range(0, 2000, 300):
-        convolver.process(samples[at : at + 300], samples[at : at + 300])
+        convolver.process(samples[None, at : at + 300], samples[None, at : at + 300])
     assert np.array_equal(samples, wanted)
+
+
+def test_channels_are_convolved_each_for_itself(rng: np.random.Generator) -> None:
+    """As by convolvers of their own, while a response fades to another, too."""
+    one, other = (partition_spectra(response(rng), 128) for _ in range(2))
+    samples = np.stack([noise(rng, 3000), noise(rng, 3000)])
+    both, out = Convolver(one, 2), np.empty((2, 3000), dtype=np.float32)
+    for at in range(0, 3000, 100):
+        if at == 1000:
+            both.fade_to(other)
+        both.process(samples[:, at : at + 100], out[:, at : at + 100])
+    for own, got in zip(samples, out, strict=True):
+        single = Convolver(one)
+        first = run(single, own[:1000], [100])
+        single.fade_to(other)
+        assert np.array_equal(np.concatenate([first, run(single, own[1000:], [100])]), got)
 
 
 def gains(*values: float) -> list[Complex64]:
@@ -138,7 +154,7 @@ def test_reset_is_silence_with_the_newest_response(rng: np.random.Generator) -> 
 
 def test_convolving_and_fading_ask_for_no_array(rng: np.random.Generator) -> None:
     one, other = (partition_spectra(response(rng), 128) for _ in range(2))
-    convolver, samples, out = Convolver(one), noise(rng, 100), np.empty(100, dtype=np.float32)
+    convolver, samples, out = Convolver(one), noise(rng, 100)[None], np.empty((1, 100), dtype=np.float32)
 
     def call() -> None:
         convolver.fade_to(other)

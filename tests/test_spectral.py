@@ -135,7 +135,7 @@ def test_it_is_the_sum_of_its_parts(models: dict[StftSizes, Model], rng: np.rand
     wet = np.zeros((1, len(samples)), dtype=np.float32)
     Synthesis(sizes, 1, frames).process(spectra, wet)
     impulse_response = np.zeros(TAPS, dtype=np.float32)
-    Convolver(body.spectra).process(np.eye(1, TAPS, dtype=np.float32)[0], impulse_response)
+    Convolver(body.spectra).process(np.eye(1, TAPS, dtype=np.float32), impulse_response[None])
     wet = signal.oaconvolve(wet[0].astype(np.float64), impulse_response)[np.newaxis, : len(samples)].astype(np.float32)
     assert np.abs(run(model, samples, [3, 1])[:, 0] - wet[0]).max() <= 1e-5
 

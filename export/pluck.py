@@ -141,24 +141,33 @@ def decay_rates(hz: Float64, pitch: float, instrument: Instrument) -> Float64:
     return np.asarray(shorter * (instrument.damping + instrument.treble_damping * (hz / 1000.0) ** 1.5))
 
 
+def _powers(poles: Complex128, step: int, count: int) -> Complex128:
+    """exp(poles_k step n) for n = 0..count-1: complex128 [poles, count]; exponentials of few n, products for the rest."""
+    fine = 1 << (count.bit_length() // 2)
+    near = np.exp(poles[:, None] * (step * np.arange(fine)))
+    far = np.exp(poles[:, None] * (step * fine * np.arange(-(-count // fine))))
+    return np.asarray((far[:, :, None] * near[:, None, :]).reshape(len(poles), -1)[:, :count])
+
+
 def _sum_of_modes(amplitudes: Complex128, poles: Complex128, count: int) -> Float64:
-    """Imaginary part of sum_k amplitudes_k exp(poles_k n) for n = 0..count-1: float64 [count].
+    """Imaginary part of sum_k amplitudes_k exp(poles_k n) for n = 0..count-1: float64 [count], good to 1e-6.
 
     exp(p (a R + b)) = exp(p a R) exp(p b): one table over rows a, one over columns b, and a matrix product.
     """
     batches = -(-count // (_BATCH * _ROW))
-    out = np.zeros((batches, _BATCH, _ROW))
-    starts = _ROW * np.arange(batches * _BATCH).reshape(batches, _BATCH, 1)
+    out = np.zeros((batches, _BATCH, _ROW), dtype=np.float32)
     order = np.argsort(-poles.real)
     # In groups of like decay: a group stops where its slowest mode has died.
     for group in np.array_split(order, max(1, len(order) // 24)):
         z = poles[group]
         used = min(batches, int(_QUIET_NEPERS / (-z.real.max() * _ROW * _BATCH)) + 1)
-        left = amplitudes[group] * np.exp(starts[:used] * z)
-        right = np.exp(z[:, None] * np.arange(_ROW))
+        left = (amplitudes[group, None] * _powers(z, _ROW, used * _BATCH)).T
+        right = _powers(z, 1, _ROW)
+        rows = np.concatenate((left.real, left.imag), axis=1, dtype=np.float32).reshape(used, _BATCH, -1)
+        columns = np.concatenate((right.imag, right.real), dtype=np.float32)
         # A batch is small enough for the matrix library to stay on this thread: the corpus runs two of them.
-        out[:used] += np.concatenate((left.real, left.imag), axis=2) @ np.vstack((right.imag, right.real))
-    return np.asarray(out.ravel()[:count])
+        out[:used] += rows @ columns
+    return np.asarray(out.ravel()[:count], dtype=np.float64)
 
 
 def _excitation(hz: Float64, note: Note, instrument: Instrument, rng: np.random.Generator) -> Float64:

@@ -142,7 +142,7 @@ def decay_rates(hz: Float64, pitch: float, instrument: Instrument) -> Float64:
 
 
 def _powers(poles: Complex128, step: int, count: int) -> Complex128:
-    """exp(poles_k step n) for n = 0..count-1: complex128 [poles, count]; exponentials of few n, products for the rest."""
+    """exp(poles_k step n) for n = 0..count-1: complex128 [poles, count]; few exponentials, and products of them."""
     fine = 1 << (count.bit_length() // 2)
     near = np.exp(poles[:, None] * (step * np.arange(fine)))
     far = np.exp(poles[:, None] * (step * fine * np.arange(-(-count // fine))))

@@ -55,7 +55,7 @@ def parse(data: bytes, name: str) -> tuple["onnx.ModelProto", str]:
     except Exception as error:
         raise DuendeError(f"{name}: not an ONNX file, or cut short") from error
     if not _is_text(graph):
-        raise DuendeError(f"{name}: not an ONNX file, or damaged: a name in it is not UTF-8")
+        raise DuendeError(f"{name}: not an ONNX file, or damaged: a text in it is not UTF-8")
     texts = [entry.value for entry in graph.metadata_props if entry.key == METADATA_KEY]
     if not graph.graph.node:
         raise DuendeError(f"{name}: not an ONNX file, or cut short")

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -38,7 +38,7 @@ from duende.engine.bench.results import (
     write_figures,
 )
 from duende.engine.device import Callback
-from duende.engine.model import load_model
+from duende.engine.model import Model, load_model
 from duende.engine.preset import Rig, build_rig
 from duende.engine.processor import StreamSpec
 from duende.engine.spectral import SpectralProcessor
@@ -166,6 +166,19 @@ def test_instances_are_played_one_after_the_other_in_each_callback(tiny: Path) -
     block = play_block(case, rigs, 128, Clock(5e-6))
     counts = {rig.telemetry.count("callbacks") for rig in rigs}
     assert counts == {1 + round(0.1 * RATE / 128) + len(block.times_us)}
+
+
+def test_instances_share_a_model_as_in_an_engine(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+
+    def open_one(path: Path, **given: Any) -> Model:
+        opened.append(path)
+        return load_model(path, **given)
+
+    monkeypatch.setattr("duende.engine.bench.play.load_model", open_one)
+    run = run_case(Case("tiny", "file", str(tiny), blocks=[128], seconds=0.1, instances=3), Clock(5e-6))
+    assert not run.refused
+    assert opened == [tiny]
 
 
 def test_a_rig_that_is_late_does_not_rest_while_it_is_measured(tiny: Path) -> None:

@@ -40,7 +40,8 @@ def run_case(case: Case, clock: Clock = time) -> CaseRun:
     before = resident_bytes()
     try:
         began = clock.perf_counter()
-        rigs = [make_rig(case) for _ in range(case.instances)]
+        opener = _opener(case)
+        rigs = [make_rig(case, opener) for _ in range(case.instances)]
         load_s = clock.perf_counter() - began
         heard = [notice for rig in rigs for notice in rig.notices]
         if heard and case.provider != "cpu":
@@ -116,17 +117,21 @@ def play_block(case: Case, rigs: Sequence[Rig], block: int, clock: Clock = time)
     )
 
 
-def make_rig(case: Case) -> Rig:
-    """What the case plays, not yet prepared; DuendeError where it cannot be opened."""
+def make_rig(case: Case, open_model: Callable[[Path], Model] | None = None) -> Rig:
+    """What the case plays, not yet prepared; DuendeError where it cannot be opened.
+
+    open_model: shared by all instances of the case, if there are several.
+    """
+    open_model = open_model or _opener(case)
     if case.kind == "filters":
         made = ExtractorProcessor(case.filters, case.provider, case.threads, cuda_graph=case.cuda_graph)
         return build_rig([(case.model, made)])
     if case.kind == "preset":
-        return load_rig(Entry(case.preset, Path(case.path), factory=False), open_model=_opener(case))
+        return load_rig(Entry(case.preset, Path(case.path), factory=False), open_model=open_model)
     path = Path(case.path)
     if kind_of(path) == "capture":
         return build_rig(processors_for([SlotPlan(case.model, str(path), "capture")]))
-    model = _opener(case)(path)
+    model = open_model(path)
     rig = build_rig([(case.model, processor_for(model))])
     rig.notices = list(model.notices)
     return rig
@@ -162,12 +167,13 @@ def resident_bytes() -> int | None:
 
 
 def _opener(case: Case) -> Callable[[Path], Model]:
+    """Opens a file once for all instances, as an engine does; each time, where a session belongs to one stream."""
     half = case.provider == "tensorrt" and case.precision == "float16"
     if case.cuda_graph or half:
         return functools.partial(
             FixedModel, provider=case.provider, threads=case.threads, cuda_graph=case.cuda_graph, half=half
         )
-    return functools.partial(load_model, provider=case.provider, threads=case.threads)
+    return functools.cache(functools.partial(load_model, provider=case.provider, threads=case.threads))
 
 
 def _together(callbacks: Sequence[Callback], block: int, channels: int) -> Callback:

@@ -1,5 +1,6 @@
 """Where audio comes from and goes to: a sound device through PortAudio, or an array that drives the same path."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -68,11 +69,26 @@ def portaudio() -> Any:
     return sounddevice
 
 
-def list_devices() -> list[DeviceInfo]:
-    """All sound devices that PortAudio sees."""
+def look_again() -> None:
+    """Start PortAudio anew: it looks for devices and sound servers only then. DuendeError where it cannot."""
     sounddevice = portaudio()
-    default_input, default_output = sounddevice.default.device
-    hosts = sounddevice.query_hostapis()
+    # What did not start the last time cannot be ended.
+    with contextlib.suppress(sounddevice.PortAudioError):
+        sounddevice._terminate()
+    try:
+        sounddevice._initialize()
+    except sounddevice.PortAudioError as error:
+        raise DuendeError(f"PortAudio does not start: {str(error).splitlines()[0]}") from error
+
+
+def list_devices() -> list[DeviceInfo]:
+    """All sound devices that PortAudio sees; DuendeError where it does not run."""
+    sounddevice = portaudio()
+    try:
+        default_input, default_output = sounddevice.default.device
+        hosts, entries = sounddevice.query_hostapis(), sounddevice.query_devices()
+    except sounddevice.PortAudioError as error:
+        raise DuendeError(f"PortAudio does not answer: {str(error).splitlines()[0]}") from error
     return [
         DeviceInfo(
             index=index,
@@ -84,7 +100,7 @@ def list_devices() -> list[DeviceInfo]:
             default_input=index == default_input,
             default_output=index == default_output,
         )
-        for index, entry in enumerate(sounddevice.query_devices())
+        for index, entry in enumerate(entries)
     ]
 
 

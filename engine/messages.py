@@ -50,11 +50,15 @@ class SlotPlan(msgspec.Struct, frozen=True):
 
 
 class Play(msgspec.Struct, frozen=True, tag="play"):
-    """To the engine: fade to a chain of these slots, whose parameters are in a page of the shared state."""
+    """To the engine: fade to a chain of these slots, whose parameters are in a page of the shared state.
+
+    search: where the device is not there, look for it again and again instead of ending; `Lost` tells of each time.
+    """
 
     request: int
     page: int
     slots: list[SlotPlan]
+    search: bool = False
 
 
 class Preload(msgspec.Struct, frozen=True, tag="preload"):

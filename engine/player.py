@@ -16,7 +16,7 @@ import msgspec
 
 from .. import DuendeError
 from .cabinet import Cabinet
-from .device import ClockDevice, Device, SoundDevice, choose_device, list_devices, refuse_feedback
+from .device import ClockDevice, Device, SoundDevice, choose_device, list_devices, look_again, refuse_feedback
 from .fx.graph import import_pyo
 from .fx.graphs import Graphs
 from .graph_check import runtime
@@ -37,6 +37,9 @@ from .wire import Wire, read_setup
 BEAT_S = 0.05
 SWITCH_TIMEOUT_S = 3.0
 KEEP_UP_S = 5e-4
+LOOK_S = 0.5
+LOOKS = 100
+"""What sound libraries may lose each time that they start ends with the process after so many."""
 OPEN_MODELS = 32
 Kept = TypeVar("Kept")
 USUAL_RATE = 48000.0
@@ -66,6 +69,9 @@ class Player:
         self._told = ""
         self._troubles = dict.fromkeys(TROUBLES, 0)
         self._told_at = -TELL_EVERY_S
+        # The order that waits for its device, when to look for that again, and how often it was looked for.
+        self._sought: Play | None = None
+        self._look_at, self._looks = 0.0, 0
 
     def run(self, inbox: "queue.SimpleQueue[Message | None]") -> int:
         """Until the parent says so or is gone (0), or the device is (LOST)."""
@@ -85,6 +91,8 @@ class Player:
                     going = self._carry_out(message)
                 if not going:
                     return LOST
+            if self._sought is not None and not self._look_again(self._sought):
+                return LOST
             if self._host is not None and not self._watch(self._host):
                 return LOST
 
@@ -118,6 +126,27 @@ class Player:
             self._wire.send(Refused(message.request, str(error)))
         return True
 
+    def _look_again(self, order: Play) -> bool:
+        """Try an order once more whose device was not there; False where that was done often enough."""
+        if time.monotonic() < self._look_at:
+            return True
+        self._look_at = time.monotonic() + LOOK_S
+        self._looks += 1
+        if self._looks > LOOKS:
+            return False
+        try:
+            look_again()
+        except DuendeError as error:
+            return self._miss(order, str(error))
+        return self._carry_out(order)
+
+    def _miss(self, order: Play, reason: str) -> bool:
+        """Say that an order's device is not there; whether it is looked for again."""
+        self._wire.send(Lost(reason))
+        self._sought = order if order.search else None
+        self._look_at = time.monotonic() + LOOK_S
+        return order.search
+
     def _play(self, order: Play) -> bool:
         started = time.perf_counter()
         processors = [
@@ -128,7 +157,12 @@ class Player:
         rig = build_rig(processors, self._shared, order.page, branches)
         seamless = True
         if self._host is None:
-            if not self._open(rig):
+            try:
+                device, name = self._find()
+            except DuendeError as error:
+                return self._miss(order, str(error))
+            self._sought = None
+            if not self._open(rig, device, name):
                 return False
         else:
             seamless = self._host.switch(rig)
@@ -158,18 +192,9 @@ class Player:
         )
         return True
 
-    def _open(self, rig: Rig) -> bool:
-        """Start the sound; False where the device cannot be had. DuendeError where the rig does not do."""
+    def _open(self, rig: Rig, device: Device, name: str) -> bool:
+        """Start the sound; False where the device does not start. DuendeError where the rig does not do."""
         setup = self._setup
-        try:
-            device, name = self._device()
-            if setup.phrase:
-                from .phrase import PhraseDevice
-
-                device, name = PhraseDevice(device), f"{name}, with a phrase in the place of the input"
-        except DuendeError as error:
-            self._wire.send(Lost(str(error)))
-            return False
         try:
             host = Host(rig, device, setup.safety, setup.priority, turn=self._turn, wide=setup.channels == "wide")
         except DuendeError:
@@ -184,6 +209,15 @@ class Player:
         self._host = host
         self._wire.send(Opened(name, device.sample_rate, device.block or 0, device.latency_ms, setup.silent))
         return True
+
+    def _find(self) -> tuple[Device, str]:
+        """What plays, and its name; DuendeError where it is not there."""
+        device, name = self._device()
+        if self._setup.phrase:
+            from .phrase import PhraseDevice
+
+            device, name = PhraseDevice(device), f"{name}, with a phrase in the place of the input"
+        return device, name
 
     def _device(self) -> tuple[Device, str]:
         setup = self._setup

@@ -2,6 +2,7 @@
 
 import gc
 import queue
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 import soundfile
 
 from captures import tiny_captures
+from duende import DuendeError
+from duende.engine.device import ClockDevice, Device
 from duende.engine.messages import (
     Done,
     EngineSetup,
@@ -21,9 +24,10 @@ from duende.engine.messages import (
     Preload,
     Refused,
     SlotPlan,
+    Stop,
 )
 from duende.engine.params import GLOBALS
-from duende.engine.player import Player
+from duende.engine.player import LOST, Player
 from duende.engine.shared import map_state
 
 
@@ -97,6 +101,60 @@ def test_a_device_that_cannot_be_had_is_lost(tmp_path: Path, wire: DeskWire) -> 
     player = _player(tmp_path, wire, silent=False, source="no device has this name")
     assert not player._carry_out(Play(1, 0, []))
     assert isinstance(wire.sent.get_nowait(), Lost)
+
+
+def test_an_order_that_searches_waits_for_its_device(
+    tmp_path: Path, wire: DeskWire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look starts the sound library anew; the newest order is the one that is heard."""
+    player = _player(tmp_path, wire, silent=False)
+    present, looks = False, [0]
+
+    def device() -> tuple[Device, str]:
+        if not present:
+            raise DuendeError("no such device")
+        return ClockDevice(48000.0, 256, 1), "a clock"
+
+    monkeypatch.setattr(player, "_device", device)
+    monkeypatch.setattr("duende.engine.player.look_again", lambda: looks.append(looks[-1] + 1))
+    monkeypatch.setattr("duende.engine.player.LOOK_S", 0.0)
+    inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+    inbox.put(Play(1, 0, [], search=True))
+    inbox.put(Play(2, 1, [], search=True))
+    running = threading.Thread(target=player.run, args=(inbox,), daemon=True)
+    running.start()
+    for _ in range(4):
+        assert isinstance(wire.sent.get(timeout=10.0), Lost)
+    present = True
+    while isinstance(said := wire.sent.get(timeout=10.0), Lost):
+        pass
+    assert isinstance(said, Opened)
+    played = wire.sent.get(timeout=10.0)
+    assert isinstance(played, Played)
+    assert (played.request, played.page) == (2, 1)
+    found = looks[-1]
+    assert found >= 1
+    inbox.put(Stop())
+    running.join(10.0)
+    assert not running.is_alive()
+    assert looks[-1] == found
+    player.stop()
+    gc.enable()
+    gc.unfreeze()
+
+
+def test_a_search_ends_before_sound_libraries_have_lost_much(
+    tmp_path: Path, wire: DeskWire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    player = _player(tmp_path, wire, silent=False, source="no device has this name")
+    monkeypatch.setattr("duende.engine.player.look_again", lambda: None)
+    monkeypatch.setattr("duende.engine.player.LOOK_S", 0.0)
+    monkeypatch.setattr("duende.engine.player.LOOKS", 3)
+    monkeypatch.setattr("duende.engine.player.BEAT_S", 0.0)
+    inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+    inbox.put(Play(1, 0, [], search=True))
+    assert player.run(inbox) == LOST
+    assert wire.sent.qsize() == 4
 
 
 def test_captures_are_opened_beforehand_and_say_what_is_resampled(

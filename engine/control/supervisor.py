@@ -183,6 +183,8 @@ class Supervisor:
         self._orders[order.request] = order
         if self._engine is not None:
             self._engine.wire.send(order)
+        if self._searcher is not None:
+            self._searcher.wire.send(msgspec.structs.replace(order, search=True))
         if self._spare is not None:
             self._spare.wire.send(Preload(0, order.slots))
 
@@ -324,18 +326,20 @@ class Supervisor:
                 self._spare.wire.send(Preload(0, list(self._known)))
 
     def _search(self) -> None:
-        """While a clock stands in for the device: see whether an engine can open it again."""
+        """While a clock stands in for the device: have an engine look for it, as long as it lives."""
         order = self._wanted()
         if self._engine is None or not self._engine.silent or self._searcher is not None or order is None:
             return
         spare, self._spare = self._spare, None
         self._searcher = spare if spare is not None else self._spawn_engine()
         self._searcher.started = time.monotonic()
-        self._searcher.wire.send(order)
-        # For the next try, which otherwise would have to wait for its imports.
+        self._searcher.wire.send(msgspec.structs.replace(order, search=True))
+        # For the next one, which otherwise would have to wait for its imports.
         self._fill_spare()
 
     def _from_searcher(self, child: Child, message: Message) -> None:
+        # Each time that it looks it has as long as an engine that starts.
+        child.started = time.monotonic()
         if isinstance(message, Opened):
             silent, self._engine, self._searcher = self._engine, child, None
             if silent is not None:

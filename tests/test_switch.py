@@ -153,14 +153,15 @@ class Behind(Gain):
         super().process(block, out)
 
 
+@pytest.mark.parametrize("tail", [False, True])
 @pytest.mark.parametrize("fits", [False, True])
 def test_a_rig_that_can_never_be_brought_up_to_now_comes_nevertheless(
-    fits: bool, monkeypatch: pytest.MonkeyPatch
+    fits: bool, tail: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No order waits for ever, and silence ends: it begins as it is."""
     monkeypatch.setattr("duende.engine.host.BRING_S", 0.02)
     shared, samples = SharedState(), tone(100.0, 4_800_000, level_dbfs=-18.0)
-    host = host_of(rig_of(0, shared, Gain()), 64)
+    host = host_of(rig_of(0, shared, Gain(), *([Spring(TAIL)] if tail else [])), 64)
     host._can_play_both = lambda chain: fits  # type: ignore[method-assign]
     blocks, out = iter(samples.reshape(-1, 64, 1)), np.zeros((64, 1), dtype=np.float32)
     heard: list[Float32] = []
@@ -179,7 +180,7 @@ def test_a_rig_that_can_never_be_brought_up_to_now_comes_nevertheless(
         go_on(64)
     assert host.rig is second
     assert (len(heard) - before) * 64 < (SWITCH_S + PATIENCE_S + 0.1) * RATE
-    go_on(4800)
+    go_on(4800 + (2 * TAIL if tail else 0))
     whole = np.concatenate(heard)
     assert max(click_dbfs(whole, before * 64)) <= -60.0
     assert np.abs(whole[-2400:] - 0.5 * samples[len(whole) - 2400 : len(whole)]).max() <= 1e-6

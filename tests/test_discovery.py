@@ -98,7 +98,12 @@ def test_what_cannot_be_announced_is_a_notice(monkeypatch: pytest.MonkeyPatch) -
 
 def test_one_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     class Stuck:
-        def __init__(self, **settings: object) -> None:
+        zeroconf = None
+
+        def __init__(self, *given: object, **settings: object) -> None:
+            pass
+
+        async def async_cancel(self) -> None:
             pass
 
         async def async_register_service(self, service: object, **settings: object) -> None:
@@ -115,8 +120,10 @@ def test_one_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -
         assert loop.time() - began < 1.0
         return notices
 
-    monkeypatch.setattr(discovery, "AsyncZeroconf", Stuck)
+    for name in ("AsyncZeroconf", "AsyncServiceBrowser"):
+        monkeypatch.setattr(discovery, name, Stuck)
     monkeypatch.setattr(discovery, "START_S", 0.05)
+    monkeypatch.setattr(discovery, "LISTEN_S", 0.0)
     monkeypatch.setattr(discovery, "STOP_S", 0.05)
     notices = asyncio.run(test())
     assert [("no answer in time" in notice, "\n" in notice) for notice in notices] == [(True, False)] * 2

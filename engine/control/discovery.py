@@ -5,8 +5,15 @@ import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address
 
-from zeroconf import Error, InterfaceChoice, IPVersion, ServiceInfo, get_all_addresses  # type: ignore[attr-defined]
-from zeroconf.asyncio import AsyncZeroconf
+from zeroconf import (  # type: ignore[attr-defined]
+    DNSQuestionType,
+    Error,
+    InterfaceChoice,
+    IPVersion,
+    ServiceInfo,
+    get_all_addresses,
+)
+from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
 
 from ... import DuendeError
 from .access import is_loopback, parse_host
@@ -14,6 +21,8 @@ from .access import is_loopback, parse_host
 OSC_TYPE = "_osc._udp.local."
 OSCQUERY_TYPE = "_oscjson._tcp.local."
 START_S = 5.0
+LISTEN_S = 1.2
+"""So long names are listened for that are taken: who has told one may keep quiet about it for a second."""
 STOP_S = 1.0
 MAX_NAME = 56
 """Bytes of a name; DNS allows 63, and a number is put behind one that is taken."""
@@ -36,7 +45,7 @@ class Discovery:
         return [service.name.removesuffix("." + service.type) for service in self._services]
 
     async def start(self, name: str, host: str, osc_port: int, http_port: int) -> bool:
-        """Make the ports known under a name, on the networks of the host address they are bound to; takes a second.
+        """Make the ports known under a name, on the networks of the host address they are bound to; takes 3 s.
 
         Whether it could be done; where not, notice tells why.
         """
@@ -74,7 +83,15 @@ class Discovery:
             ServiceInfo(kind, f"{name}.{kind}", port, parsed_addresses=addresses or ["127.0.0.1"], server=machine)
             for kind, port in ports.items()
         ]
-        await asyncio.gather(*(self._announce(self._zeroconf, service) for service in services))
+        # The answer to a registration's own probe goes to one socket of this machine, whosesoever: another host beside this
+        # one would not be noticed. What is asked like this is answered to all.
+        kinds, question = list(ports), DNSQuestionType.QM
+        listener = AsyncServiceBrowser(self._zeroconf.zeroconf, kinds, handlers=[_remember], question_type=question)
+        try:
+            await asyncio.sleep(LISTEN_S)
+            await asyncio.gather(*(self._announce(self._zeroconf, service) for service in services))
+        finally:
+            await listener.async_cancel()
         self._services = services
 
     async def _announce(self, zeroconf: AsyncZeroconf, service: ServiceInfo) -> None:
@@ -86,6 +103,10 @@ def label(name: str) -> str:
     shown = "".join(character if character.isprintable() and character != "." else "-" for character in name)
     cut = shown.encode(errors="replace")[:MAX_NAME].decode(errors="ignore").strip()
     return cut or "duende"
+
+
+def _remember(**heard: object) -> None:
+    """What is heard is kept by zeroconf itself."""
 
 
 def _why(error: Exception) -> str:

@@ -83,8 +83,8 @@ class Discovery:
             ServiceInfo(kind, f"{name}.{kind}", port, parsed_addresses=addresses or ["127.0.0.1"], server=machine)
             for kind, port in ports.items()
         ]
-        # The answer to a registration's own probe goes to one socket of this machine, whosesoever: another host beside this
-        # one would not be noticed. What is asked like this is answered to all.
+        # The answer to a registration's own probe goes to one socket of this machine, whosesoever, so that another
+        # host beside this one would not be noticed. What is asked like this is answered to all.
         kinds, question = list(ports), DNSQuestionType.QM
         listener = AsyncServiceBrowser(self._zeroconf.zeroconf, kinds, handlers=[_remember], question_type=question)
         try:

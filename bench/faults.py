@@ -38,7 +38,7 @@ from duende.engine.control.supervisor import FOLDER, alive, runtime_folder
 from duende.engine.messages import EngineSetup
 from duende.presets.library import HOME_VARIABLE
 from jackd import Server
-from reliability_page import read_section, write_section
+from reliability_page import read_section, rows_of, write_section
 from sessions import tiny_library
 
 TIMES = 20
@@ -437,8 +437,7 @@ def measure_no_room(times: int) -> Row:
 
 def section(rows: list[Row], before: str, times: int, jack: bool) -> str:
     """The text between the marks; rows of what was not broken this time stay as they are in the text before."""
-    lines = {line.split("|")[1].strip(): line for line in before.splitlines() if line.startswith("|")}
-    lines |= {row.name: row.text() for row in rows}
+    lines = rows_of(before) | {row.name: row.text() for row in rows}
     found = machine()
     driver = "JACK's dummy driver" if jack else "a clock"
     return "\n".join(

@@ -202,8 +202,7 @@ class Host:
             chain.wait()
         step = self._step
         # Whole quanta and blocks after the first chain began, so that all cut the sound at the same places.
-        grid = math.lcm(step, chain.quantum)
-        position = self._position - (self._position - self._began) % grid
+        grid, position = math.lcm(step, chain.quantum), self._newest_cut(chain)
         position -= min(position - self._began, -(-min(chain.memory_samples, RING_FRAMES // 2) // grid) * grid)
         same = chain.latency.samples == self.rig.chain.latency.samples
         first, spent, self._next_effort = position, 0.0, 0.0
@@ -277,8 +276,12 @@ class Host:
         """Control thread: let a chain begin with silence at the newest place where all cut the sound."""
         chain.reset()
         chain.wait()
+        self._heard = self._newest_cut(chain)
+
+    def _newest_cut(self, chain: Chain) -> int:
+        """The newest place, in frames, where all cut the sound, this chain too."""
         position = self._position
-        self._heard = position - (position - self._began) % math.lcm(self._step, chain.quantum)
+        return position - (position - self._began) % math.lcm(self._step, chain.quantum)
 
     @property
     def switching(self) -> bool:

@@ -203,10 +203,10 @@ def report(folder: Path) -> None:
     """Write the table between its markers; rows of what was not run in this folder stay as they are."""
     from fuzzing.run import MEMORY_BYTES, SLOW_S, kept
     from fuzzing.targets import TARGETS
-    from reliability_page import read_section, write_section
+    from reliability_page import read_section, rows_of, write_section
 
     before = read_section(BEGIN, END)
-    told = {line.split("`")[1]: line for line in before.splitlines() if line.startswith("|") and "`" in line}
+    told = rows_of(before)
 
     rows = [
         "| input | given to | inputs | processor time | slowest input | memory | faults found and mended |",
@@ -216,7 +216,7 @@ def report(folder: Path) -> None:
     for name, target in TARGETS.items():
         path = folder / name / "results.json"
         if not path.is_file():
-            rows += [told[name]] if name in told else []
+            rows += [told[target.what]] if target.what in told else []
             continue
         one = json.loads(path.read_text())
         engines.add(one["engine"])

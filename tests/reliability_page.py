@@ -12,6 +12,11 @@ def read_section(begin: str, end: str) -> str:
     return PAGE.read_text(encoding="utf-8").partition(begin)[2].partition(end)[0].strip()
 
 
+def rows_of(section: str) -> dict[str, str]:
+    """The rows of a section's table by what stands in their first column."""
+    return {line.split("|")[1].strip(): line for line in section.splitlines() if line.startswith("|")}
+
+
 def write_section(heading: str, begin: str, end: str, text: str) -> None:
     """Put text between its marks begin and end, in the place of what was there; else below its heading, at the end."""
     page = PAGE.read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """Sessions for tests of control: a library of tiny presets, and an engine that answers at once."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from duende.engine.control.session import Session
@@ -13,16 +14,19 @@ from models import tiny_model, tiny_weights
 class QuickEngine:
     """Carries out every order at once.
 
-    orders: those it was given; failure: what it refuses the next with; notices: what it says of each chain.
+    orders: those it was given; failure: what it refuses the next with; notices: what it says of each chain;
+    meanwhile: what happens while it carries out an order.
     """
 
     def __init__(self) -> None:
         self.orders: list[Play | Preload] = []
         self.failure: Exception | None = None
         self.notices: list[str] = []
+        self.meanwhile: Callable[[], object] = lambda: None
 
     async def ask(self, order: Play | Preload) -> Played | Done:
         self.orders.append(order)
+        self.meanwhile()
         if self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure

@@ -9,6 +9,7 @@ import pytest
 from duende import DuendeError
 from duende.engine.control.commands import session_nodes
 from duende.engine.control.namespace import Namespace
+from duende.engine.control.session import GLIDE_STEP_S, Session
 from duende.engine.messages import Play, decode, encode
 from duende.presets.format import FORMAT, Preset, SlotPreset
 from sessions import QuickEngine, tiny_library, tiny_session
@@ -200,6 +201,94 @@ def test_a_snapshot_is_glided_to(tmp_path: Path) -> None:
     assert seen == sorted(seen, reverse=True)
     with pytest.raises(DuendeError, match="snapshot 2 is empty"):
         session.recall_snapshot(2)
+
+
+async def _passes(session: Session, steps: int = 5) -> None:
+    """Time for a glide to take some steps."""
+    for _ in range(steps):
+        await asyncio.sleep(GLIDE_STEP_S)
+
+
+def _gliding(session: Session) -> None:
+    """mix and output/gain on a way of ten minutes, from 1 to 0 and from 0 to -60 dB."""
+    session.set("mix", 0.0)
+    session.set("output/gain", -60.0)
+    session.store_snapshot(1)
+    session.set("mix", 1.0)
+    session.set("output/gain", 0.0)
+    session.recall_snapshot(1, 600.0)
+
+
+def test_what_the_player_moves_during_a_glide_is_his(tmp_path: Path) -> None:
+    session = tiny_session(tmp_path)
+
+    async def play() -> None:
+        _gliding(session)
+        await _passes(session)
+        session.set("mix", 0.25)
+        there = session.get("output/gain")
+        await _passes(session)
+        assert session.get("mix") == 0.25
+        assert session.get("output/gain") < there < 0.0
+
+    asyncio.run(play())
+
+
+def test_a_glide_ends_with_the_preset(tmp_path: Path) -> None:
+    session = tiny_session(tmp_path)
+
+    async def play() -> None:
+        await session.load("duo")
+        _gliding(session)
+        await _passes(session)
+        await session.load("solo")
+        there = session.values()
+        await _passes(session)
+        assert session.values() == there
+
+    asyncio.run(play())
+
+
+def test_a_glide_goes_on_in_a_chain_that_is_rearranged(tmp_path: Path) -> None:
+    session = tiny_session(tmp_path)
+
+    async def play() -> None:
+        await session.load("duo")
+        session.set("slot/1/amount", 0.0)
+        session.store_snapshot(1)
+        session.set("slot/1/amount", 1.0)
+        session.recall_snapshot(1, 600.0)
+        await _passes(session)
+        await session.add_slot("fx:delay")
+        await session.move_slot(1, 2)
+        assert session.state.slots[0].name == "delay"
+        there = session.get("slot/2/amount")
+        await _passes(session)
+        assert session.get("slot/2/amount") < there < 1.0
+        await session.remove_slot(2)
+        await _passes(session)
+
+    asyncio.run(play())
+
+
+def test_what_the_player_moves_while_a_preset_is_made_ready_comes_with_him(tmp_path: Path) -> None:
+    session = tiny_session(tmp_path)
+    engine = session.engine
+    assert isinstance(engine, QuickEngine)
+
+    async def play() -> None:
+        await session.load("duo")
+        engine.meanwhile = lambda: session.set("output/gain", -9.0)
+        await session.load("solo")
+        assert session.get("output/gain") == -9.0
+        engine.meanwhile = lambda: session.set("slot/1/mix", 0.5)
+        await session.add_slot("fx:delay")
+        assert session.get("slot/1/mix") == 0.5
+        engine.meanwhile = lambda: session.set("slot/1/mix", 0.25)
+        await session.load("duo")
+        assert session.get("slot/1/mix") == 1.0
+
+    asyncio.run(play())
 
 
 def test_the_square_morphs(tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ def _rest(session: Session) -> list[Node]:
         Node(
             f"{PREFIX}/snapshot/recall",
             "if",
-            "go back to the values of a snapshot, in so many seconds",
+            "go back to the values of a snapshot, in so many seconds; what you move meanwhile is left to you",
             "s",
             (numbers, Range(0.0, 600.0)),
             optional=1,

@@ -118,6 +118,10 @@ class Session:
         self._newest = 0
         self._moved: dict[str, float] | None = None
         self._glide: asyncio.Task[None] | None = None
+        # Where the glide goes, from and to, by name; what the player moves himself is taken out.
+        self._gliding: dict[str, tuple[float, float]] = {}
+        # What the player moved while the engine was making ready what comes next.
+        self._meanwhile: dict[str, float] = {}
         self._refused: int | None = None
         self._models: dict[tuple[str, int], list[str]] = {}
         self._controls: dict[tuple[str, int], list[Control]] = {}
@@ -134,9 +138,16 @@ class Session:
         return float(self._targets[self.table.find(name)[0]])
 
     def set(self, name: str, value: float) -> float:
-        """Change a target at once; values out of range are clamped. Returns what it is now. Can be undone."""
+        """Change a target at once; values out of range are clamped. Returns what it is now. Can be undone.
+
+        A glide leaves it alone from then on, and a chain that is being made ready comes with it.
+        """
         with self._step(name):
-            return self._put(name, value)
+            clamped = self._put(name, value)
+        row = self.table.find(name)[1]
+        self._gliding.pop(row.name, None)
+        self._meanwhile[row.name] = clamped
+        return clamped
 
     @contextlib.contextmanager
     def _step(self, key: str) -> Iterator[None]:
@@ -402,7 +413,8 @@ class Session:
             place: {moved: value for name, value in kept.items() if (moved := _moved_name(name, came))}
             for place, kept in self.state.snapshots.items()
         }
-        return await self._play(_Show(self.state.preset, slots, values, snapshots, self.state.tempo, self.state.place))
+        show = _Show(self.state.preset, slots, values, snapshots, self.state.tempo, self.state.place)
+        return await self._play(show, came)
 
     # -- undo ----------------------------------------------------------------------------------------------------
 
@@ -500,7 +512,10 @@ class Session:
             listener()
 
     def recall_snapshot(self, number: int, seconds: float = 0.0) -> None:
-        """Go to the values of a snapshot, at once or gliding; what is not there any more is passed over."""
+        """Go to the values of a snapshot, at once or gliding; what is not there any more is passed over.
+
+        A glide ends where another preset is loaded or a step is undone; what the player moves meanwhile is his.
+        """
         kept = self.state.snapshots.get(_snapshot(number))
         if kept is None:
             raise DuendeError(f"snapshot {number} is empty: store it first")
@@ -515,23 +530,24 @@ class Session:
         before = {name: self.get(name) for name, value in goal.items() if self.get(name) != value}
         if before:
             self.history.moved(f"snapshot {number}", before, {name: goal[name] for name in before})
-        self._glide = asyncio.get_running_loop().create_task(self._glide_to(goal, seconds))
+        self._gliding = {name: (value, goal[name]) for name, value in before.items()}
+        self._glide = asyncio.get_running_loop().create_task(self._go_on_gliding(seconds))
 
     def _stop_glide(self) -> None:
+        self._gliding = {}
         if self._glide is not None:
             self._glide.cancel()
 
-    async def _glide_to(self, goal: Mapping[str, float], seconds: float) -> None:
-        start = {name: self.get(name) for name in goal}
+    async def _go_on_gliding(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         share = 0.0
-        while share < 1.0:
+        while share < 1.0 and self._gliding:
             await asyncio.sleep(GLIDE_STEP_S)
             share = min(1.0, (loop.time() - began) / seconds)
-            for name, value in goal.items():
-                if start[name] != value:
-                    self._put(name, start[name] + share * (value - start[name]))
+            for name, (start, goal) in list(self._gliding.items()):
+                self._put(name, goal if share == 1.0 else start + share * (goal - start))
+        self._gliding = {}
 
     def set_tempo(self, bpm: float) -> float:
         """Beats per minute, within TEMPO_BPM; controls called tempo follow."""
@@ -548,8 +564,11 @@ class Session:
     def _targets(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         return self.shared.pages[self.state.page]  # type: ignore[no-any-return]
 
-    async def _play(self, show: _Show, *, record: bool = True) -> Played:
-        """Write a page with these values, have the engine fade to it, and take it for the show's state."""
+    async def _play(self, show: _Show, came: Mapping[int, int] | None = None, *, record: bool = True) -> Played:
+        """Write a page with these values, have the engine fade to it, and take it for the show's state.
+
+        came: of a chain that was rearranged, where its slots are now by where they were; None where it is another.
+        """
         self._newest += 1
         turn = self._newest
         async with self._changing:
@@ -560,6 +579,7 @@ class Session:
             table = _table(opened)
             page = (self.state.page + 1) % PAGES
             before = self.state
+            self._meanwhile = {}
             self._write_page(page, table, show.values)
             plan = [SlotPlan(slot.name, slot.path, slot.kind, slot.branch) for slot in opened]
             played = await self.engine.ask(Play(next(self._requests), page, plan))
@@ -578,6 +598,7 @@ class Session:
                 show.place,
             )
             self.table = table
+            self._follow_player(came)
             self._keep()
             if record and (last.slots or last.preset):
                 self.history.rebuilt(last, self._show())
@@ -592,6 +613,17 @@ class Session:
             listener()
         self._tell([row.name for row in table.rows()])
         return played
+
+    def _follow_player(self, came: Mapping[int, int] | None) -> None:
+        """Take what he moved during a change, and a glide, along to the chain that plays now."""
+        for name, value in self._meanwhile.items():
+            if moved := _moved_name(name, came or {}):
+                self._put(moved, value)
+        if came is None:
+            self._stop_glide()
+        else:
+            moved_to = {_moved_name(name, came): way for name, way in self._gliding.items()}
+            self._gliding = {name: way for name, way in moved_to.items() if name}
 
     def _write_page(self, page: int, table: ParameterTable, values: Mapping[str, float]) -> None:
         for row in table.rows():

@@ -97,23 +97,31 @@ class Body:
     """The filter that belongs to a mix of styles and an amount."""
 
     def __init__(self, tables: BodyTables) -> None:
-        self._spectra, self._powers = tables.spectra, tables.powers
-        self._scratch = np.zeros_like(self._spectra[0, 0])
-        self._band_scratch = np.zeros_like(self._powers[0, 0])
-        self.spectra = self._spectra[0, -1].copy()
-        self.band_power = self._powers[0, -1].copy()
+        self.spectra = tables.spectra[0, -1].copy()
+        self.band_power = tables.powers[0, -1].copy()
+        styles = len(tables.spectra)
+        # As rows of numbers [styles, AMOUNT_STEPS + 1, ..], so that a mix is one product of a few weights with them.
+        rows = tables.spectra.reshape(styles, AMOUNT_STEPS + 1, -1).view(np.float32)
+        self._mixed = [
+            (rows, self.spectra.reshape(-1).view(np.float32), np.zeros(rows.shape[-1], dtype=np.float32)),
+            (tables.powers, self.band_power, np.zeros_like(self.band_power)),
+        ]
+        self._weights = np.zeros(2, dtype=np.float32)
 
     def set(self, style: Float32, amount: float) -> None:
         """Mix `spectra` [partitions, bins] and `band_power` [bands] for style weights [styles] and an amount."""
         position = amount * AMOUNT_STEPS
         low = min(int(position), AMOUNT_STEPS - 1)
-        self.spectra.fill(0.0)
-        self.band_power.fill(0.0)
+        weights, between = self._weights, position - low
         for index in range(len(style)):
-            for step, share in ((low, 1.0 - (position - low)), (low + 1, position - low)):
-                weight = np.float32(float(style[index]) * share)
-                if weight:
-                    np.multiply(self._spectra[index, step], weight, out=self._scratch)
-                    np.add(self.spectra, self._scratch, out=self.spectra)
-                    np.multiply(self._powers[index, step], weight, out=self._band_scratch)
-                    np.add(self.band_power, self._band_scratch, out=self.band_power)
+            weight = float(style[index])
+            if weight == 0.0 and index > 0:
+                continue
+            weights[0], weights[1] = weight * (1.0 - between), weight * between
+            for rows, out, scratch in self._mixed:
+                two = rows[index, low : low + 2]
+                if index == 0:
+                    np.dot(weights, two, out=out)
+                else:
+                    np.dot(weights, two, out=scratch)
+                    np.add(out, scratch, out=out)

@@ -77,9 +77,11 @@ class Convolver:
 
     def reset(self) -> None:
         """Back to silence; a pending response is taken at once."""
-        if self._fading or self._waiting:
-            self._response[:] = self._wanted
-            self._fading = self._waiting = False
+        if self._waiting:
+            self._response, self._wanted = self._wanted, self._response
+        elif self._fading:
+            self._response, self._incoming = self._incoming, self._response
+        self._fading = self._waiting = False
         for state in (self._spectra, self._pair, self._tail, self._incoming_tail):
             state.fill(0.0)
         self._filled = 0
@@ -91,7 +93,7 @@ class Convolver:
         np.add.reduce(self._products, axis=1, out=tail)
 
     def _begin_fade(self) -> None:
-        self._incoming[:] = self._wanted
+        self._incoming, self._wanted = self._wanted, self._incoming
         self._fading, self._waiting = True, False
         self._add_past(self._incoming, self._incoming_tail)
 
@@ -125,7 +127,7 @@ class Convolver:
         """A partition is complete: make it the newest of the past and prepare the sum over the past."""
         size, count = self._size, self._count
         if self._fading:
-            self._response[:] = self._incoming
+            self._response, self._incoming = self._incoming, self._response
             self._fading = False
         head = self._head - 1 if self._head else 2 * count - 1
         twin = head - count if head >= count else head + count

@@ -29,6 +29,7 @@ from .graph_check import (
 from .mixer import feature_count
 from .spec import AMOUNT, PRECISIONS, SAMPLE_RATES, ModelSpec, decode_spec
 from .stft import DEFAULT_SIZES, SMALL_SIZES, StftSizes
+from .student import StudentStream, StudentWeights, student_weights
 
 if TYPE_CHECKING:
     import onnx
@@ -72,6 +73,9 @@ PROVIDERS = {
 }
 GOLDEN_SNR_DB = {"cpu": 90.0, "cuda": 60.0, "tensorrt": 60.0}
 REDUCED_SNR_DB = 40.0
+COMPARED_FRAMES = 72
+SINGLY = 2
+"""So many frames at a time are quicker one after the other than by the graph."""
 
 
 def features_of(spec: ModelSpec) -> int:
@@ -95,7 +99,7 @@ def load_model(path: str | Path, provider: str = "cpu", threads: int = 1) -> "Mo
     _check_spec(spec, path.name)
     _check_interface(graph, spec, path.name)
     check_cost(graph, [*spec.golden.features.shape, 0, 0][1], path.name)
-    model = Model(path, data, provider, threads, spec)
+    model = Model(path, data, provider, threads, spec, graph)
     model.check_golden()
     return model
 
@@ -112,8 +116,16 @@ def open_model(path: str | Path, provider: str = "cpu") -> "Model":
 class Model:
     """A checked model with its ONNX Runtime session. `start` gives one stream its own states and buffers."""
 
-    def __init__(self, path: Path, data: bytes, provider: str, threads: int = 1, spec: ModelSpec | None = None) -> None:
-        """data: of the whole file; spec: that has been read from it, if it has."""
+    def __init__(
+        self,
+        path: Path,
+        data: bytes,
+        provider: str,
+        threads: int = 1,
+        spec: ModelSpec | None = None,
+        graph: "onnx.ModelProto | None" = None,
+    ) -> None:
+        """data: of the whole file; spec, graph: that have been read from it, if they have."""
         self.path = path
         self.notices: list[str] = []
         self._remembered: dict[Hashable, Any] = {}
@@ -124,6 +136,10 @@ class Model:
         if self.provider != "cpu" and PROVIDERS[self.provider] not in self._session.get_providers():
             self.notices.append(f"{self.provider} could not be started; running on the CPU")
             self.provider = "cpu"
+        self._weights = None
+        if self.provider == "cpu" and threads == 1 and self.spec.kind == "mixer":
+            weights = student_weights(parse(data, path.name)[0] if graph is None else graph, self.spec)
+            self._weights = weights if weights is not None and self._agrees(weights) else None
 
     def _choose(self, provider: str) -> str:
         if provider not in PROVIDERS:
@@ -157,7 +173,8 @@ class Model:
 
         silence: features [features] of an input that has never sounded; zeros if left out.
         """
-        stream = ModelStream(self._session, self.spec, channels, frame_counts)
+        weights = self._weights if channels == 1 else None
+        stream = ModelStream(self._session, self.spec, channels, frame_counts, weights)
         still = np.float32(0.0) if silence is None else silence
         try:
             for frames in frame_counts:
@@ -193,6 +210,25 @@ class Model:
                     f"the file is damaged or this ONNX Runtime computes wrongly"
                 )
 
+    def _agrees(self, weights: StudentWeights) -> bool:
+        """Whether frame by frame the same comes out as of the graph, all styles and half the amount asked for."""
+        feeds = self._initial_feeds(1, COMPARED_FRAMES)
+        feeds["features"][:] = np.random.default_rng(1).standard_normal(feeds["features"].shape)
+        amount = np.full(1, 0.5, dtype=np.float32)
+        if self.spec.trained_amount:
+            feeds["amount"] = amount
+        try:
+            expected = self._session.run(["ratios", "dynamics"], feeds)
+        except Exception:  # noqa: BLE001  what cannot be run is refused where it is asked for
+            return False
+        answers = [np.zeros_like(one) for one in expected]
+        stream = StudentStream(weights, feeds["style"], amount)
+        stream.load([feeds[state.name] for state in self.spec.states])
+        with np.errstate(all="ignore"):
+            for features, ratios, dynamics in zip(feeds["features"][0], answers[0][0], answers[1][0], strict=True):
+                stream.run(features, ratios, dynamics)
+        return all(snr_db(want, got) >= GOLDEN_SNR_DB["cpu"] for want, got in zip(expected, answers, strict=True))
+
     def _initial_feeds(self, channels: int, frames: int) -> dict[str, Float32]:
         spec = self.spec
         feeds = {
@@ -209,10 +245,19 @@ class Model:
 class ModelStream:
     """One stream through a model: buffers bound once, states carried between two sets that take turns.
 
+    A few frames of a graph whose weights are given go one by one (`StudentStream`), which then has the states.
+
     style [styles] and amount [1] are read at each run; amount is heard by graphs that were trained with it alone.
     """
 
-    def __init__(self, session: Any, spec: ModelSpec, channels: int, frame_counts: Sequence[int]) -> None:
+    def __init__(
+        self,
+        session: Any,
+        spec: ModelSpec,
+        channels: int,
+        frame_counts: Sequence[int],
+        weights: StudentWeights | None = None,
+    ) -> None:
         self._session, self._spec = session, spec
         self.style = np.zeros(len(spec.styles), dtype=np.float32)
         self.style[0] = 1.0
@@ -248,19 +293,43 @@ class ModelStream:
                     binding.bind_ortvalue_output(f"{state.name}_next", bound_states[1 - turn][index])
                 self._bindings[frames].append(binding)
         self._turn = 0
+        self._student = None if weights is None else StudentStream(weights, self.style, self.amount)
+        self._singly = False
+        self._frames = {
+            frames: list(zip(self.features[frames][0], self.ratios[frames][0], self.dynamics[frames][0], strict=True))
+            for frames in self._bindings
+            if frames <= SINGLY
+        }
         self._settled: Sequence[Float32] = [array.copy() for array in self._states[0]]
         self._options = run_options()
 
     def run(self, frames: int) -> None:
         """Advance by features[frames]; the answer is in ratios[frames] and dynamics[frames]."""
+        if self._student is not None and frames <= SINGLY:
+            if not self._singly:
+                self._student.load(self._states[self._turn])
+                self._singly = True
+            for features, ratios, dynamics in self._frames[frames]:
+                self._student.run(features, ratios, dynamics)
+            return
+        self._leave_student()
         self._session.run_with_iobinding(self._bindings[frames][self._turn], self._options)
         self._turn = 1 - self._turn
+
+    def _leave_student(self) -> None:
+        """Let the graph's states be those of now."""
+        if self._student is not None and self._singly:
+            self._student.save(self._states[self._turn])
+            self._singly = False
 
     def reset(self) -> None:
         """Back to how silence before the first sound leaves the states."""
         for turn in self._states:
             for array, settled in zip(turn, self._settled, strict=True):
                 np.copyto(array, settled)
+        if self._student is not None:
+            self._student.load(self._states[self._turn])
+            self._singly = True
 
     def warm_up(self, frames: int) -> None:
         """Run one of the bound sizes, so that no first run falls into the music."""
@@ -273,6 +342,7 @@ class ModelStream:
         self.features[frames][:] = silence
         for _ in range(2 + self._spec.receptive_field_frames // frames):
             self.run(frames)
+        self._leave_student()
         return [array.copy() for array in self._states[self._turn]]
 
     def settle(self, states: Sequence[Float32]) -> None:

@@ -10,10 +10,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ..engine.mixer import feature_count
 from ..engine.spec import METADATA_KEY, OPSET, ModelSpec, State
+from ..engine.student import KERNEL as KERNEL
 
 Float32 = npt.NDArray[np.float32]
 
-KERNEL = 3
 Port = tuple[str, Sequence[str | int]]
 
 

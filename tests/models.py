@@ -120,6 +120,9 @@ def build(
     session = onnxruntime.InferenceSession(graph.SerializeToString(), options)
     feeds = {"features": golden_features, "style": style}
     feeds |= {state.name: np.zeros((1, *state.shape), dtype=np.float32) for state in carried}
+    told = any(block.scale_rest is not None for block in weights.blocks)
+    if told:
+        feeds["amount"] = np.ones(1, dtype=np.float32)
     ratios, dynamics = session.run(["ratios", "dynamics"], feeds)
     spec = ModelSpec(
         format=1,
@@ -131,7 +134,7 @@ def build(
         bands=bands,
         excitations=list(excitations),
         states=carried,
-        controls=[],
+        controls=[AMOUNT] if told else [],
         styles=[f"style{index}" for index in range(styles)],
         body_points=weights.body.shape[1],
         body_top_hz=TOP_HZ,

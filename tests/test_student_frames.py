@@ -1,0 +1,90 @@
+"""A student frame by frame: the same as its graph, which is kept to wherever it might not be."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from onnx import helper
+
+from duende.engine.excitation import NAMES
+from duende.engine.graph_check import make_session
+from duende.engine.model import load_model
+from duende.engine.spec import ModelSpec, Tensor
+from duende.export.graph import save_graph
+from duende.export.precision import convert
+from models import build, tiny_weights, write_model
+from signals import snr_db
+
+
+def _family(folder: Path) -> Path:
+    """Three styles that move with the amount, two excitations."""
+    weights = tiny_weights(styles=3, dilations=(1, 4, 2), excitations=2, moves=0.5)
+    for block in weights.blocks:
+        block.scale_rest = np.linspace(-0.5, 0.5, len(block.bias), dtype=np.float32)
+        block.shift_rest = np.linspace(0.3, -0.3, len(block.bias), dtype=np.float32)
+    weights.gamma[:], weights.level[:] = (0.5, 1.0, 1.3), (0.1, -0.2, 0.3)
+    return write_model(folder / "family.onnx", weights, excitations=NAMES[:2])
+
+
+def test_single_frames_are_what_the_graph_says(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Numbers of frames, styles and amounts change, and both ways of computing take over from each other."""
+    path = _family(tmp_path)
+    quick, plain = load_model(path), load_model(path, threads=2)
+    assert quick._weights is not None
+    assert plain._weights is None
+    silence = rng.standard_normal(145).astype(np.float32)
+    streams = [model.start(1, [1, 2, 4], silence) for model in (quick, plain)]
+    for turn in range(2):
+        for place, frames in enumerate([1, 1, 4, 2, 1, 4, 4, 1, 1, 1, 2, 2, 1, 1, 1, 1, 1, 1]):
+            heard = rng.standard_normal((1, frames, 145)).astype(np.float32)
+            for stream in streams:
+                if place % 3 == 0:
+                    stream.style[:] = np.roll([0.7, 0.3, 0.0], place + turn)
+                stream.amount[0] = 1.0 - 0.04 * (place // 2)
+                stream.features[frames][:] = heard
+                stream.run(frames)
+            one, other = streams
+            assert snr_db(other.ratios[frames], one.ratios[frames]) > 110.0
+            assert snr_db(other.dynamics[frames], one.dynamics[frames]) > 110.0
+        for stream in streams:
+            stream.reset()
+
+
+@pytest.mark.parametrize("change", ["another activation", "one more node", "another name", "half precision"])
+def test_what_is_made_otherwise_keeps_to_its_graph(change: str, tmp_path: Path, rng: np.random.Generator) -> None:
+    graph, spec = build(tiny_weights())
+    nodes = graph.graph.node
+    if change == "another activation":
+        next(node for node in nodes if node.op_type == "Relu").op_type = "Tanh"
+    elif change == "one more node":
+        last = next(node for node in nodes if "ratios" in node.output)
+        last.output[0] = "nearly"
+        nodes.append(helper.make_node("Tanh", ["nearly"], ["ratios"]))
+    elif change == "another name":
+        for node in nodes:
+            node.input[:] = ["mine" if name == "b1_into" else name for name in node.input]
+        next(one for one in graph.graph.initializer if one.name == "b1_into").name = "mine"
+    path = tmp_path / "other.onnx"
+    if change == "half precision":
+        path.write_bytes(convert(save_graph(graph, spec), "float16"))
+    else:
+        answers = _answers(graph, spec)
+        golden = msgspec.structs.replace(spec.golden, ratios=Tensor.pack(answers[0]), dynamics=Tensor.pack(answers[1]))
+        path.write_bytes(save_graph(graph, msgspec.structs.replace(spec, golden=golden)))
+    model = load_model(path)
+    assert model._weights is None
+    stream = model.start(1, [1])
+    stream.features[1][:] = rng.standard_normal(stream.features[1].shape)
+    stream.run(1)
+    assert np.isfinite(stream.ratios[1]).all()
+
+
+def _answers(graph: onnx.ModelProto, spec: ModelSpec) -> list[npt.NDArray[np.float32]]:
+    """What a graph says to the golden features of its spec."""
+    session = make_session(graph.SerializeToString(), "test")
+    feeds = {"features": spec.golden.features.unpack(), "style": spec.golden.style.unpack()}
+    feeds |= {state.name: np.zeros((1, *state.shape), dtype=np.float32) for state in spec.states}
+    return list(session.run(["ratios", "dynamics"], feeds))

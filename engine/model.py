@@ -29,7 +29,7 @@ from .graph_check import (
 from .mixer import feature_count
 from .spec import AMOUNT, PRECISIONS, SAMPLE_RATES, ModelSpec, decode_spec
 from .stft import DEFAULT_SIZES, SMALL_SIZES, StftSizes
-from .student import StudentStream, StudentWeights, student_weights
+from .student import Student, student_of
 
 if TYPE_CHECKING:
     import onnx
@@ -74,8 +74,6 @@ PROVIDERS = {
 GOLDEN_SNR_DB = {"cpu": 90.0, "cuda": 60.0, "tensorrt": 60.0}
 REDUCED_SNR_DB = 40.0
 COMPARED_FRAMES = 72
-SINGLY = 2
-"""So many frames at a time are quicker one after the other than by the graph."""
 
 
 def features_of(spec: ModelSpec) -> int:
@@ -136,10 +134,10 @@ class Model:
         if self.provider != "cpu" and PROVIDERS[self.provider] not in self._session.get_providers():
             self.notices.append(f"{self.provider} could not be started; running on the CPU")
             self.provider = "cpu"
-        self._weights = None
-        if self.provider == "cpu" and threads == 1 and self.spec.kind == "mixer":
-            weights = student_weights(parse(data, path.name)[0] if graph is None else graph, self.spec)
-            self._weights = weights if weights is not None and self._agrees(weights) else None
+        self._student = None
+        if self.provider == "cpu" and threads == 1:
+            student = student_of(parse(data, path.name)[0] if graph is None else graph, self.spec)
+            self._student = student if student is not None and self._agrees(student) else None
 
     def _choose(self, provider: str) -> str:
         if provider not in PROVIDERS:
@@ -173,8 +171,8 @@ class Model:
 
         silence: features [features] of an input that has never sounded; zeros if left out.
         """
-        weights = self._weights if channels == 1 else None
-        stream = ModelStream(self._session, self.spec, channels, frame_counts, weights)
+        student = self._student if channels == 1 else None
+        stream = ModelStream(self._session, self.spec, channels, frame_counts, student)
         still = np.float32(0.0) if silence is None else silence
         try:
             for frames in frame_counts:
@@ -210,7 +208,7 @@ class Model:
                     f"the file is damaged or this ONNX Runtime computes wrongly"
                 )
 
-    def _agrees(self, weights: StudentWeights) -> bool:
+    def _agrees(self, student: Student) -> bool:
         """Whether frame by frame the same comes out as of the graph, all styles and half the amount asked for."""
         feeds = self._initial_feeds(1, COMPARED_FRAMES)
         feeds["features"][:] = np.random.default_rng(1).standard_normal(feeds["features"].shape)
@@ -222,7 +220,7 @@ class Model:
         except Exception:  # noqa: BLE001  what cannot be run is refused where it is asked for
             return False
         answers = [np.zeros_like(one) for one in expected]
-        stream = StudentStream(weights, feeds["style"], amount)
+        stream = student.start(feeds["style"], amount)
         stream.load([feeds[state.name] for state in self.spec.states])
         with np.errstate(all="ignore"):
             for features, ratios, dynamics in zip(feeds["features"][0], answers[0][0], answers[1][0], strict=True):
@@ -245,7 +243,7 @@ class Model:
 class ModelStream:
     """One stream through a model: buffers bound once, states carried between two sets that take turns.
 
-    A few frames of a graph whose weights are given go one by one (`StudentStream`), which then has the states.
+    A few frames of a graph whose student is known go through that one by one, which then has the states.
 
     style [styles] and amount [1] are read at each run; amount is heard by graphs that were trained with it alone.
     """
@@ -256,7 +254,7 @@ class ModelStream:
         spec: ModelSpec,
         channels: int,
         frame_counts: Sequence[int],
-        weights: StudentWeights | None = None,
+        student: Student | None = None,
     ) -> None:
         self._session, self._spec = session, spec
         self.style = np.zeros(len(spec.styles), dtype=np.float32)
@@ -293,19 +291,19 @@ class ModelStream:
                     binding.bind_ortvalue_output(f"{state.name}_next", bound_states[1 - turn][index])
                 self._bindings[frames].append(binding)
         self._turn = 0
-        self._student = None if weights is None else StudentStream(weights, self.style, self.amount)
+        self._student = None if student is None else student.start(self.style, self.amount)
         self._singly = False
         self._frames = {
             frames: list(zip(self.features[frames][0], self.ratios[frames][0], self.dynamics[frames][0], strict=True))
             for frames in self._bindings
-            if frames <= SINGLY
+            if student is not None and frames <= student.singly
         }
         self._settled: Sequence[Float32] = [array.copy() for array in self._states[0]]
         self._options = run_options()
 
     def run(self, frames: int) -> None:
         """Advance by features[frames]; the answer is in ratios[frames] and dynamics[frames]."""
-        if self._student is not None and frames <= SINGLY:
+        if self._student is not None and frames in self._frames:
             if not self._singly:
                 self._student.load(self._states[self._turn])
                 self._singly = True

@@ -1,4 +1,4 @@
-"""A student of a mixer one frame at a time: what its graph does, in a fifth of the operations.
+"""A student one frame at a time: what its graph does, in a fifth of the operations.
 
 A graph is for any number of frames: it joins and cuts its past anew in each run, and mixes its conditioning from the
 styles again though they seldom change; for a single frame most of its time goes into that. Here the past stays where it
@@ -8,81 +8,61 @@ amount move. Graphs that are made otherwise, of other precision, or that answer 
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from .spec import ModelSpec
+from .scalars import scalar
+from .spec import ModelSpec, State
 
 if TYPE_CHECKING:
     import onnx
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
+Constants = Mapping[str, Float32]
 
 KERNEL = 3
 MOST_NUMBERS = 2**22
 """Of a graph's constants: larger ones spend their time on products, which are not done quicker here."""
 
 
-class StudentWeights:
-    """The constants of a graph, shared by all streams of it; KeyError or ValueError where it is no such graph.
+class Frames(Protocol):
+    """One stream of frames through a student; it reads the style and the amount before each frame."""
 
-    constants: by name, as `export.graph.build_graph` calls them.
+    def run(self, features: Float32, ratios: Float32, dynamics: Float32) -> None:
+        """Audio thread: one frame, as the graph answers it, without the axes of channels and frames."""
+        ...
+
+    def load(self, states: Sequence[Float32]) -> None:
+        """Go on from the states of the graph, each [1, rows, columns]."""
+        ...
+
+    def save(self, states: Sequence[Float32]) -> None:
+        """Leave the states, as the graph carries them."""
+        ...
+
+
+class Student(Protocol):
+    """The constants of a graph, shared by all streams of it.
+
+    singly: so many frames at a time are quicker one after the other than by the graph.
     """
 
-    def __init__(self, constants: Mapping[str, Float32], spec: ModelSpec) -> None:
-        if not spec.states or spec.states[0].name != "past_features":
-            raise ValueError("another kind of graph")
-        self.spec = spec
-        blocks, styles = range(len(spec.states) - 1), len(spec.styles)
-        self.outputs = len(spec.excitations) * spec.bands
-        features = spec.states[0].shape[1]
-        self.first = np.concatenate([_of_shape(constants[f"first_{tap}"], (features, -1)) for tap in range(KERNEL)])
-        self.width = width = self.first.shape[1]
-        self.first_bias = _of_shape(constants["first_bias"], (width,))
-        self.dilations = [state.shape[0] // (KERNEL - 1) for state in spec.states[1:]]
-        if [state.shape for state in spec.states[1:]] != [[(KERNEL - 1) * one, width] for one in self.dilations]:
-            raise ValueError("states of other shapes")
-        square = (width, width)
-        self.newest = [_of_shape(constants[f"b{one}_tapw2"], (width,)) for one in blocks]
-        self.into = [_of_shape(constants[f"b{one}_into"], square) for one in blocks]
-        self.out = [_of_shape(constants[f"b{one}_out"], square) for one in blocks]
-        # Of the older tap for all blocks, then of the one between: [2 blocks, width].
-        self.older = np.stack([_of_shape(constants[f"b{one}_tapw{tap}"], (width,)) for tap in (0, 1) for one in blocks])
-        self.bias = np.stack([_of_shape(constants[f"b{one}_bias"], (width,)) for one in blocks])
-        # One row per style and one for what is left of the amount: scales and shifts of all blocks, then the ends.
-        columns = [
-            np.vstack(
-                [
-                    _of_shape(constants[f"b{one}_{part}"], (styles, width)),
-                    _of_shape(constants.get(f"b{one}_{part}_rest", np.zeros(width, dtype=np.float32)), (width,)),
-                ]
-            )
-            for part in ("scale", "shift")
-            for one in blocks
-        ]
-        ends = [
-            _of_shape(constants["bases"], (styles, self.outputs)),
-            _of_shape(constants["levels"], (styles, 1)),
-            _of_shape(constants["gammas"], (styles, 1)),
-        ]
-        self.conditioning = np.hstack([*columns, *(np.vstack([end, np.zeros_like(end[:1])]) for end in ends)])
-        # The last column is that of gamma, which nothing moves.
-        last = _of_shape(constants["last"], (width, self.outputs + 1))
-        self.last = np.hstack([last, np.zeros((width, 1), dtype=np.float32)])
-        self.last_bias = np.append(_of_shape(constants["last_bias"], (self.outputs + 1,)), np.float32(0.0))
-        bounds = [_number(constants[f"{one}_moves_bound"]) for one in ("ratio", "swing")]
-        self.bounds = np.repeat(np.array([*bounds, 1.0], dtype=np.float32), [self.outputs, 1, 1])
+    singly: int
+
+    def start(self, style: Float32, amount: Float32) -> Frames:
+        """A stream that reads style [styles] and amount [1]."""
+        ...
 
 
-def student_weights(graph: "onnx.ModelProto", spec: ModelSpec) -> StudentWeights | None:
-    """What a file's graph says; None where it is another kind, of another precision, or made otherwise."""
+def student_of(graph: "onnx.ModelProto", spec: ModelSpec) -> Student | None:
+    """The student in a file's graph; None where it is large, of another precision, or made otherwise."""
     from onnx import TensorProto, numpy_helper
 
     numbers = sum(math.prod(one.dims) for one in graph.graph.initializer)
-    if spec.kind != "mixer" or spec.precision != "float32" or numbers > MOST_NUMBERS:
+    if spec.precision != "float32" or numbers > MOST_NUMBERS:
         return None
     constants = {
         one.name: numpy_helper.to_array(one)
@@ -90,82 +70,101 @@ def student_weights(graph: "onnx.ModelProto", spec: ModelSpec) -> StudentWeights
         if one.data_type == TensorProto.FLOAT and one.name != "bodies"
     }
     try:
-        return StudentWeights(constants, spec)
+        return MixerStudent(constants, spec) if spec.kind == "mixer" else TextureStudent(constants, spec)
     except (KeyError, ValueError):
         return None
 
 
-class StudentStream:
-    """One stream of frames through a student.
+class _Blocks:
+    """Constants of the residual blocks, as `export.graph.add_block` names them, and what styles and amount are for.
 
-    style [styles], amount [1]: read before each frame. A frame is features [features] to ratios [excitations, bands]
-    and dynamics [2].
+    ends: [styles, columns], further rows that are mixed as the blocks' scales and shifts are.
+    KeyError or ValueError where the constants are others.
     """
 
-    def __init__(self, weights: StudentWeights, style: Float32, amount: Float32) -> None:
-        self._weights, self._style, self._amount = weights, style, amount
-        blocks, width = len(weights.into), weights.width
-        features = weights.spec.states[0].shape[1]
-        self._asked = b""
-        self._mix = np.zeros(len(style) + 1, dtype=np.float32)
-        self._conditioned = np.zeros(weights.conditioning.shape[1], dtype=np.float32)
-        parts = self._conditioned[: 2 * blocks * width].reshape(2, blocks, width)
-        self._scale, self._shift = parts
-        self._ends = self._conditioned[2 * blocks * width :]
-        # The frames that the first convolution reads, oldest first.
-        self._read = np.zeros(KERNEL * features, dtype=np.float32)
-        self._frames = self._read.reshape(KERNEL, features)
+    def __init__(self, constants: Constants, states: Sequence[State], width: int, ends: Sequence[Float32]) -> None:
+        self.width, self.count, styles = width, len(states), len(ends[0])
+        self.dilations = [state.shape[0] // (KERNEL - 1) for state in states]
+        if [state.shape for state in states] != [[(KERNEL - 1) * one, width] for one in self.dilations]:
+            raise ValueError("states of other shapes")
+
+        def each(part: str, *shape: int) -> list[Float32]:
+            return [_of_shape(constants[f"b{block}_{part}"], *shape) for block in range(self.count)]
+
+        self.newest, self.into, self.out = each("tapw2", width), each("into", width, width), each("out", width, width)
+        # Of the oldest tap for all blocks, then of the one between: [2 count, width].
+        self.older = np.stack(each("tapw0", width) + each("tapw1", width))
+        self.bias = np.stack(each("bias", width))
+        # A row for each style and one for what the amount leaves: scales of all blocks, shifts, then the ends.
+        rest = np.zeros(width, dtype=np.float32)
+        rows = [
+            np.vstack([scale, _of_shape(constants.get(f"b{block}_{part}_rest", rest), width)])
+            for part in ("scale", "shift")
+            for block, scale in enumerate(each(part, styles, width))
+        ]
+        self.conditioning = np.hstack([*rows, *(np.vstack([end, np.zeros_like(end[:1])]) for end in ends)])
+
+
+class _BlockFrames:
+    """The residual blocks of a stream.
+
+    entering, leaving: [width], what goes into the first block, to be written before `run`, and what has come out of the
+    last one after it; ends: [columns], mixed by `condition`.
+    """
+
+    def __init__(self, blocks: _Blocks) -> None:
+        self._weights = blocks
+        count, width = blocks.count, blocks.width
+        self._mix = np.zeros(len(blocks.conditioning), dtype=np.float32)
+        self._conditioned = np.zeros(blocks.conditioning.shape[1], dtype=np.float32)
+        scaling = 2 * count * width
+        self._scale, self._shift = self._conditioned[:scaling].reshape(2, count, width)
+        self._biases = np.zeros((count, width), dtype=np.float32)
+        self.ends = self._conditioned[scaling:]
         # What goes into each block, and what comes out of the last one.
-        self._hidden = np.zeros((blocks + 1, width), dtype=np.float32)
-        # For each block a ring of what went into it: rows of one array, and which rows those are at each turn.
-        lengths = [1 << (2 * dilation).bit_length() for dilation in weights.dilations]
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        turns = max(lengths)
-        self._ring = np.zeros((starts[-1], width), dtype=np.float32)
-
-        def rows(lags: Sequence[int]) -> Int64:
-            places = np.arange(turns)[:, None] - np.array(lags)
-            return np.asarray(starts[:-1] + places % np.array(lengths), dtype=np.int64)
-
-        self._newest = list(rows([0] * blocks))
-        lags = [rows([times * one for one in weights.dilations]) for times in (2, 1)]
-        self._older = list(np.hstack(lags))
+        self._hidden = np.zeros((count + 1, width), dtype=np.float32)
+        self.entering, self.leaving = self._hidden[0], self._hidden[-1]
+        # A ring of what went into the blocks: [turns, count, width]; and by turn, which of its rows the taps read.
+        lags = np.array([taps * one for taps in (2, 1) for one in blocks.dilations])
+        turns = int(lags.max()) + 1
+        self._ring = np.zeros((turns, count, width), dtype=np.float32)
+        self._rows = self._ring.reshape(-1, width)
+        places = (np.arange(turns)[:, None] - lags) % turns * count + np.arange(2 * count) % count
+        self._older = list(places)
         self._turn = 0
         # What the past gives to the next frame: products of both older taps, then their sum for each block.
-        self._taken = np.zeros((2 * blocks, width), dtype=np.float32)
-        self._past = np.zeros((blocks, width), dtype=np.float32)
-        self._biases = np.zeros((blocks, width), dtype=np.float32)
+        self._taken = np.zeros((2 * count, width), dtype=np.float32)
+        self._given = np.zeros((count, width), dtype=np.float32)
         self._mixed, self._inner = np.zeros((2, width), dtype=np.float32)
-        self._zero = np.zeros((), dtype=np.float32)
+        self._zero = scalar()
         self._blocks = list(
             zip(
                 self._hidden[:-1],
                 self._hidden[1:],
-                weights.newest,
-                self._past,
-                weights.into,
+                blocks.newest,
+                self._given,
+                blocks.into,
                 self._scale,
                 self._shift,
-                weights.out,
+                blocks.out,
                 strict=True,
             )
         )
-        self._answer = np.zeros(weights.outputs + 2, dtype=np.float32)
-        self._ratios = self._answer[:-2].reshape(len(weights.spec.excitations), weights.spec.bands)
-        self._dynamics = self._answer[-2:]
 
-    def run(self, features: Float32, ratios: Float32, dynamics: Float32) -> None:
-        """Audio thread: one frame."""
-        asked = self._style.tobytes() + self._amount.tobytes()
-        if asked != self._asked:
-            self._asked = asked
-            self._condition()
-        weights = self._weights
+    def condition(self, style: Float32, amount: Float32) -> None:
+        """Mix scales, shifts and ends."""
+        weights, mix = self._weights, self._mix
+        np.copyto(mix[:-1], style)
+        np.subtract(np.float32(1.0), amount, out=mix[-1:])
+        np.dot(mix, weights.conditioning, out=self._conditioned)
+        # The bias comes before the scale.
+        np.multiply(weights.bias, self._scale, out=self._biases)
+        np.add(self._shift, self._biases, out=self._shift)
+
+    def run(self) -> None:
+        """Audio thread: from `entering` to `leaving`."""
         multiply, add, dot, maximum = np.multiply, np.add, np.dot, np.maximum
         mixed, inner, zero = self._mixed, self._inner, self._zero
-        np.copyto(self._frames[-1], features)
-        dot(self._read, weights.first, out=self._hidden[0])
-        add(self._hidden[0], weights.first_bias, out=self._hidden[0])
         for entering, leaving, newest, past, into, scale, shift, out in self._blocks:
             multiply(entering, newest, out=mixed)
             add(mixed, past, out=mixed)
@@ -175,63 +174,229 @@ class StudentStream:
             maximum(inner, zero, out=inner)
             dot(inner, out, out=leaving)
             add(leaving, entering, out=leaving)
-        answer = self._answer
-        dot(self._hidden[-1], weights.last, out=answer)
-        add(answer, weights.last_bias, out=answer)
-        np.divide(answer, weights.bounds, out=answer)
-        np.tanh(answer, out=answer)
-        multiply(answer, weights.bounds, out=answer)
-        add(answer, self._ends, out=answer)
-        np.copyto(ratios, self._ratios)
-        np.copyto(dynamics, self._dynamics)
-        self._go_on()
+
+    def go_on(self) -> None:
+        """Keep what went into the blocks, and make ready what it gives to the next frame."""
+        np.copyto(self._ring[self._turn], self._hidden[:-1])
+        self._turn = (self._turn + 1) % len(self._ring)
+        self._prepare()
 
     def load(self, states: Sequence[Float32]) -> None:
-        """Go on from the states of the graph, each [1, rows, columns]."""
-        np.copyto(self._frames[:-1], states[0][0])
+        """Go on from states [1, rows, width]."""
         self._turn = 0
-        for block, (state, dilation) in enumerate(zip(states[1:], self._weights.dilations, strict=True)):
-            self._ring[self._past_rows(block, dilation)] = state[0]
+        for block, (rows, state) in enumerate(zip(self._past(), states, strict=True)):
+            self._ring[rows, block] = state[0]
         self._prepare()
 
     def save(self, states: Sequence[Float32]) -> None:
-        """Leave the states, as the graph carries them."""
-        np.copyto(states[0][0], self._frames[:-1])
-        for block, (state, dilation) in enumerate(zip(states[1:], self._weights.dilations, strict=True)):
-            np.copyto(state[0], self._ring[self._past_rows(block, dilation)])
+        """Leave the states."""
+        for block, (rows, state) in enumerate(zip(self._past(), states, strict=True)):
+            np.copyto(state[0], self._ring[rows, block])
 
-    def _past_rows(self, block: int, dilation: int) -> list[int]:
-        """Where the last frames of a block are, oldest first."""
-        turns = len(self._newest)
-        return [int(self._newest[(self._turn - lag) % turns][block]) for lag in range(2 * dilation, 0, -1)]
-
-    def _condition(self) -> None:
-        """Scales, shifts and the ends for a mix of styles and an amount."""
-        weights, mix = self._weights, self._mix
-        np.copyto(mix[:-1], self._style)
-        np.subtract(np.float32(1.0), self._amount, out=mix[-1:])
-        np.dot(mix, weights.conditioning, out=self._conditioned)
-        # The bias comes before the scale.
-        np.multiply(weights.bias, self._scale, out=self._biases)
-        np.add(self._shift, self._biases, out=self._shift)
-
-    def _go_on(self) -> None:
-        """Keep what went into the blocks, and make ready what it gives to the next frame."""
-        frames = self._frames
-        for place in range(KERNEL - 1):
-            np.copyto(frames[place], frames[place + 1])
-        self._ring[self._newest[self._turn]] = self._hidden[:-1]
-        self._turn = (self._turn + 1) % len(self._newest)
-        self._prepare()
+    def _past(self) -> list[Int64]:
+        """At which turns each block's past was, oldest first."""
+        return [
+            (self._turn - np.arange((KERNEL - 1) * one, 0, -1)) % len(self._ring) for one in self._weights.dilations
+        ]
 
     def _prepare(self) -> None:
-        np.take(self._ring, self._older[self._turn], axis=0, out=self._taken, mode="clip")
+        np.take(self._rows, self._older[self._turn], axis=0, out=self._taken, mode="clip")
         np.multiply(self._taken, self._weights.older, out=self._taken)
-        blocks = len(self._past)
-        np.add(self._taken[:blocks], self._taken[blocks:], out=self._past)
+        count = len(self._given)
+        np.add(self._taken[:count], self._taken[count:], out=self._given)
 
 
-def _of_shape(value: Float32, shape: tuple[int, ...]) -> Float32:
+class MixerStudent:
+    """The graph of `export.graph.build_graph`."""
+
+    singly = 2
+
+    def __init__(self, constants: Constants, spec: ModelSpec) -> None:
+        styles, outputs = len(spec.styles), len(spec.excitations) * spec.bands
+        if not spec.states or spec.states[0].name != "past_features":
+            raise ValueError("another kind of graph")
+        self.spec, self.features = spec, spec.states[0].shape[1]
+        self.first = np.concatenate([_of_shape(constants[f"first_{tap}"], self.features, -1) for tap in range(KERNEL)])
+        width = self.first.shape[1]
+        self.first_bias = _of_shape(constants["first_bias"], width)
+        ends = [
+            _of_shape(constants["bases"], styles, outputs),
+            _of_shape(constants["levels"], styles, 1),
+            _of_shape(constants["gammas"], styles, 1),
+        ]
+        self.blocks = _Blocks(constants, spec.states[1:], width, ends)
+        # The last column is that of gamma, which nothing moves.
+        last = _of_shape(constants["last"], width, outputs + 1)
+        self.last = np.hstack([last, np.zeros((width, 1), dtype=np.float32)])
+        self.last_bias = np.append(_of_shape(constants["last_bias"], outputs + 1), np.float32(0.0))
+        bounds = [_number(constants[f"{one}_moves_bound"]) for one in ("ratio", "swing")]
+        self.bounds = np.repeat(np.array([*bounds, 1.0], dtype=np.float32), [outputs, 1, 1])
+
+    def start(self, style: Float32, amount: Float32) -> "MixerFrames":
+        return MixerFrames(self, style, amount)
+
+
+class MixerFrames:
+    """A stream through a `MixerStudent`."""
+
+    def __init__(self, student: MixerStudent, style: Float32, amount: Float32) -> None:
+        self._student, self._style, self._amount = student, style, amount
+        self._asked = b""
+        self._blocks = _BlockFrames(student.blocks)
+        # The frames that the first convolution reads, oldest first.
+        self._read = np.zeros(KERNEL * student.features, dtype=np.float32)
+        self._frames = self._read.reshape(KERNEL, student.features)
+        self._answer = np.zeros(len(student.bounds), dtype=np.float32)
+        self._ratios = self._answer[:-2].reshape(len(student.spec.excitations), student.spec.bands)
+        self._dynamics = self._answer[-2:]
+
+    def run(self, features: Float32, ratios: Float32, dynamics: Float32) -> None:
+        student, blocks, answer = self._student, self._blocks, self._answer
+        asked = self._style.tobytes() + self._amount.tobytes()
+        if asked != self._asked:
+            self._asked = asked
+            blocks.condition(self._style, self._amount)
+        np.copyto(self._frames[-1], features)
+        hidden = blocks.entering
+        np.dot(self._read, student.first, out=hidden)
+        np.add(hidden, student.first_bias, out=hidden)
+        blocks.run()
+        np.dot(blocks.leaving, student.last, out=answer)
+        np.add(answer, student.last_bias, out=answer)
+        np.divide(answer, student.bounds, out=answer)
+        np.tanh(answer, out=answer)
+        np.multiply(answer, student.bounds, out=answer)
+        np.add(answer, blocks.ends, out=answer)
+        np.copyto(ratios, self._ratios)
+        np.copyto(dynamics, self._dynamics)
+        for place in range(KERNEL - 1):
+            np.copyto(self._frames[place], self._frames[place + 1])
+        blocks.go_on()
+
+    def load(self, states: Sequence[Float32]) -> None:
+        np.copyto(self._frames[:-1], states[0][0])
+        self._blocks.load(states[1:])
+
+    def save(self, states: Sequence[Float32]) -> None:
+        np.copyto(states[0][0], self._frames[:-1])
+        self._blocks.save(states[1:])
+
+
+class TextureStudent:
+    """The graph of `export.texture.graph.build_graph`, with or without levels of its templates."""
+
+    singly = 1
+
+    def __init__(self, constants: Constants, spec: ModelSpec) -> None:
+        styles, bins = len(spec.styles), spec.bands
+        self.bins = bins
+        self.first = _of_shape(constants["first"], bins + 1, -1)
+        width = self.first.shape[1]
+        self.first_bias = _of_shape(constants["first_bias"], width)
+        select = _of_shape(constants["select"], width, -1)
+        templates = select.shape[1]
+        ends = [
+            _of_shape(constants["select_bases"], styles, templates),
+            _of_shape(constants["levels"], styles, 1),
+            _of_shape(constants["gammas"], styles, 1),
+        ]
+        self.blocks = _Blocks(constants, spec.states, width, ends)
+        self.draw = _of_shape(constants["draw"], -1, bins)
+        bands = len(self.draw)
+        parts = [("tone", bins), ("hiss", bands), ("swing", 1)]
+        self.moving = bins + bands + 1
+        self.out = np.hstack([*(_of_shape(constants[f"{one}_out"], width, count) for one, count in parts), select])
+        bounds = np.array([_number(constants[f"{one}_bound"]) for one, _ in parts], dtype=np.float32)
+        self.bounds = np.repeat(bounds, [count for _, count in parts])
+        self.templates = _of_shape(constants["template_rows"], styles, -1)
+        self.columns = self.templates.shape[1] // templates
+        if self.columns not in (2 * bins, 2 * bins + 1) or self.templates.shape[1] % templates:
+            raise ValueError("templates of another shape")
+        self.input_scale, self.input_floor = (
+            scalar(_number(constants[f"input_{part}"])) for part in ("scale", "floor")
+        )
+        self.least_hiss = _number(constants["least_hiss"])
+
+    def start(self, style: Float32, amount: Float32) -> "TextureFrames":
+        return TextureFrames(self, style, amount)
+
+
+class TextureFrames:
+    """A stream through a `TextureStudent`."""
+
+    def __init__(self, student: TextureStudent, style: Float32, amount: Float32) -> None:
+        self._student, self._style, self._amount = student, style, amount
+        self._asked = self._mixed = b""
+        self._blocks = blocks = _BlockFrames(student.blocks)
+        bins, moving = student.bins, student.moving
+        self._select_base, (self._level, self._gamma) = blocks.ends[:-2], blocks.ends[-2:].reshape(2, 1)
+        self._table = np.zeros((len(self._select_base), student.columns), dtype=np.float32)
+        self._answer = np.zeros(student.out.shape[1], dtype=np.float32)
+        self._moves, self._shares = self._answer[:moving], self._answer[moving:]
+        self._tone, self._hiss, self._swing = np.split(self._moves, [bins, moving - 1])
+        self._base = np.zeros(student.columns, dtype=np.float32)
+        self._seen = np.zeros(bins, dtype=np.float32)
+        # What the amount leaves of the input, and the log of what it takes of the noise; all shares together.
+        self._rest, self._quiet, self._all, self._zero = scalar(), scalar(), scalar(), scalar()
+
+    def run(self, features: Float32, ratios: Float32, dynamics: Float32) -> None:
+        student, blocks, base = self._student, self._blocks, self._base
+        if self._style.tobytes() + self._amount.tobytes() != self._asked:
+            self._condition()
+        hidden = blocks.entering
+        np.dot(features, student.first, out=hidden)
+        np.add(hidden, student.first_bias, out=hidden)
+        np.maximum(hidden, self._zero, out=hidden)
+        blocks.run()
+        np.dot(blocks.leaving, student.out, out=self._answer)
+        np.tanh(self._moves, out=self._moves)
+        np.multiply(self._moves, student.bounds, out=self._moves)
+        shares = self._shares
+        np.add(shares, self._select_base, out=shares)
+        np.maximum.reduce(shares, out=self._all)
+        np.subtract(shares, self._all, out=shares)
+        np.exp(shares, out=shares)
+        np.add.reduce(shares, out=self._all)
+        np.divide(shares, self._all, out=shares)
+        np.dot(shares, self._table, out=base)
+        tone, hiss = ratios
+        bins = student.bins
+        np.add(self._tone, base[:bins], out=tone)
+        np.dot(self._hiss, student.draw, out=hiss)
+        np.add(hiss, base[bins : 2 * bins], out=hiss)
+        np.add(hiss, self._quiet, out=hiss)
+        if self._rest:
+            np.multiply(features[:-1], student.input_scale, out=self._seen)
+            np.add(self._seen, student.input_floor, out=self._seen)
+            np.multiply(self._seen, self._rest, out=self._seen)
+            np.multiply(tone, self._amount, out=tone)
+            np.add(tone, self._seen, out=tone)
+        swing = dynamics[:1]
+        np.add(self._swing, self._level, out=swing)
+        if student.columns > 2 * bins:
+            np.add(swing, base[-1:], out=swing)
+        np.copyto(dynamics[1:], self._gamma)
+        blocks.go_on()
+
+    def _condition(self) -> None:
+        student, mixed = self._student, self._style.tobytes()
+        self._asked = mixed + self._amount.tobytes()
+        self._blocks.condition(self._style, self._amount)
+        if mixed != self._mixed:
+            self._mixed = mixed
+            np.dot(self._style, student.templates, out=self._table.reshape(-1))
+        amount = float(self._amount[0])
+        self._rest[()] = 1.0 - amount
+        self._quiet[()] = math.log(max(1e-30, amount + student.least_hiss))
+
+    def load(self, states: Sequence[Float32]) -> None:
+        self._blocks.load(states)
+
+    def save(self, states: Sequence[Float32]) -> None:
+        self._blocks.save(states)
+
+
+def _of_shape(value: Float32, *shape: int) -> Float32:
     """The constant, contiguous; ValueError where it has another shape (-1: any)."""
     if value.ndim != len(shape) or any(want not in (-1, size) for want, size in zip(shape, value.shape, strict=True)):
         raise ValueError(f"shape {value.shape}, not {shape}")

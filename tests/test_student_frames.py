@@ -1,5 +1,6 @@
 """A student frame by frame: the same as its graph, which is kept to wherever it might not be."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -11,11 +12,11 @@ from onnx import helper
 
 from duende.engine.excitation import NAMES
 from duende.engine.graph_check import make_session
-from duende.engine.model import load_model
+from duende.engine.model import features_of, load_model
 from duende.engine.spec import ModelSpec, Tensor
 from duende.export.graph import save_graph
 from duende.export.precision import convert
-from models import build, tiny_weights, write_model
+from models import build, tiny_texture, tiny_texture_weights, tiny_weights, write_model
 from signals import snr_db
 
 
@@ -29,28 +30,37 @@ def _family(folder: Path) -> Path:
     return write_model(folder / "family.onnx", weights, excitations=NAMES[:2])
 
 
-def test_single_frames_are_what_the_graph_says(tmp_path: Path, rng: np.random.Generator) -> None:
+def _textures(folder: Path) -> Path:
+    weights = tiny_texture_weights(styles=3)
+    weights.gamma[:], weights.level[:] = (0.5, 1.0, 1.3), (0.1, -0.2, 0.3)
+    return tiny_texture(folder, weights).path
+
+
+@pytest.mark.parametrize("make", [_family, _textures])
+def test_single_frames_are_what_the_graph_says(
+    make: Callable[[Path], Path], tmp_path: Path, rng: np.random.Generator
+) -> None:
     """Numbers of frames, styles and amounts change, and both ways of computing take over from each other."""
-    path = _family(tmp_path)
+    path = make(tmp_path)
     quick, plain = load_model(path), load_model(path, threads=2)
-    assert quick._weights is not None
-    assert plain._weights is None
-    silence = rng.standard_normal(145).astype(np.float32)
-    streams = [model.start(1, [1, 2, 4], silence) for model in (quick, plain)]
+    assert quick._student is not None
+    assert plain._student is None
+    features = features_of(quick.spec)
+    silence = rng.standard_normal(features).astype(np.float32)
+    one, other = (model.start(1, [1, 2, 4], silence) for model in (quick, plain))
     for turn in range(2):
         for place, frames in enumerate([1, 1, 4, 2, 1, 4, 4, 1, 1, 1, 2, 2, 1, 1, 1, 1, 1, 1]):
-            heard = rng.standard_normal((1, frames, 145)).astype(np.float32)
-            for stream in streams:
+            heard = rng.standard_normal((1, frames, features)).astype(np.float32)
+            for stream in (one, other):
                 if place % 3 == 0:
                     stream.style[:] = np.roll([0.7, 0.3, 0.0], place + turn)
                 stream.amount[0] = 1.0 - 0.04 * (place // 2)
                 stream.features[frames][:] = heard
                 stream.run(frames)
-            one, other = streams
             assert snr_db(other.ratios[frames], one.ratios[frames]) > 110.0
             assert snr_db(other.dynamics[frames], one.dynamics[frames]) > 110.0
-        for stream in streams:
-            stream.reset()
+        one.reset()
+        other.reset()
 
 
 @pytest.mark.parametrize("change", ["another activation", "one more node", "another name", "half precision"])
@@ -75,7 +85,7 @@ def test_what_is_made_otherwise_keeps_to_its_graph(change: str, tmp_path: Path, 
         golden = msgspec.structs.replace(spec.golden, ratios=Tensor.pack(answers[0]), dynamics=Tensor.pack(answers[1]))
         path.write_bytes(save_graph(graph, msgspec.structs.replace(spec, golden=golden)))
     model = load_model(path)
-    assert model._weights is None
+    assert model._student is None
     stream = model.start(1, [1])
     stream.features[1][:] = rng.standard_normal(stream.features[1].shape)
     stream.run(1)

@@ -129,6 +129,7 @@ class Chain:
         self._gate = Gate(sample_rate, self._largest, channels)
         self._ceiling = Ceiling(self._largest, self.width)
         self._level = scalar()
+        self._rest = np.zeros(self._largest, dtype=np.float32)
         self._a, self._b = (np.zeros((self._largest, channels), dtype=np.float32) for _ in range(2))
         self._wide = [np.zeros((self._largest, outputs), dtype=np.float32) for _ in range(2)]
         self._branch = np.zeros((self._largest, self._split_width), dtype=np.float32)
@@ -382,23 +383,30 @@ class Chain:
                 self._level[()] = bank.value(OUTPUT_GAIN)
                 np.multiply(wet, self._level, out=wet)
             return
-        plain.T[:] = self._plain.last(count, skip=self._windows)
         # wet = plain bypass + (1 - bypass) output (mix wet + (1 - mix) input plain)
-        mix = bank.ramp(MIX, count, 3)
-        np.multiply(wet, mix[:, None], out=wet)
-        np.subtract(np.float32(1.0), mix, out=mix)
-        np.multiply(mix, bank.ramp(INPUT_GAIN, count, 4), out=mix)
-        on = bank.ramp(BYPASS, count, 5)
-        np.subtract(np.float32(1.0), on, out=on)
         gain = bank.ramp(OUTPUT_GAIN, count, 6)
-        np.multiply(gain, on, out=gain)
+        bypassed = bank.value(BYPASS) != 0.0 or not bank.still(BYPASS)
+        on = bank.ramp(BYPASS, count, 5) if bypassed else None
+        if on is not None:
+            np.subtract(np.float32(1.0), on, out=on)
+            np.multiply(gain, on, out=gain)
+        elif bank.still(MIX) and bank.value(MIX) == 1.0:
+            np.multiply(wet, gain[:, None], out=wet)
+            return
+        mix, rest = bank.ramp(MIX, count, 3), self._rest[:count]
+        np.subtract(np.float32(1.0), mix, out=rest)
+        np.multiply(rest, gain, out=rest)
+        if not (bank.still(INPUT_GAIN) and bank.value(INPUT_GAIN) == 1.0):
+            np.multiply(rest, bank.ramp(INPUT_GAIN, count, 4), out=rest)
+        np.multiply(gain, mix, out=gain)
         np.multiply(wet, gain[:, None], out=wet)
-        np.multiply(mix, gain, out=mix)
-        np.subtract(np.float32(1.0), on, out=on)
-        np.add(mix, on, out=mix)
+        if on is not None:
+            np.subtract(np.float32(1.0), on, out=on)
+            np.add(rest, on, out=rest)
         if entering is not None:
-            np.multiply(mix, entering, out=mix)
-        np.multiply(plain, mix[:, None], out=plain)
+            np.multiply(rest, entering, out=rest)
+        plain.T[:] = self._plain.last(count, skip=self._windows)
+        np.multiply(plain, rest[:, None], out=plain)
         np.add(wet, plain, out=wet)
 
 

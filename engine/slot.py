@@ -180,12 +180,13 @@ class Slot:
         if not whole:
             np.multiply(share, self._fade[self._trust_at : self._trust_at + count], out=share)
             self._trust_at += count
-        on = bank.ramp(first, count, 0)
-        np.subtract(np.float32(1.0), on, out=on)
-        if self._spills and self.bypassed:
-            self._add_tail(out, dry, share, on)
-            return
-        np.multiply(share, on, out=share)
+        if self.bypassed:
+            on = bank.ramp(first, count, 0)
+            np.subtract(np.float32(1.0), on, out=on)
+            if self._spills:
+                self._add_tail(out, dry, share, on)
+                return
+            np.multiply(share, on, out=share)
         np.subtract(out, dry, out=out)
         np.multiply(out, share[:, None], out=out)
         np.add(out, dry, out=out)

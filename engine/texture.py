@@ -18,6 +18,7 @@ Grains are Hann frames of which a Hann-shaped middle of two hops is heard, so th
 the phases are not the input's, a frame need not wait for the samples that its window would cover.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -224,14 +225,20 @@ class Grid:
         np.add(out, self._beyond, out=out)
 
 
+@functools.lru_cache(maxsize=4)
+def _noise_loop(more: int) -> Float32:
+    """The noise, and so many of its first samples again: shared, not to be changed."""
+    loop = np.random.default_rng(NOISE_SEED).standard_normal(NOISE_PERIOD).astype(np.float32)
+    return np.concatenate([loop, loop[:more]])
+
+
 class Noise:
     """Spectra of one endless white noise under Hann windows, mean square 1 in every bin."""
 
     def __init__(self, sizes: StftSizes, max_frames: int) -> None:
         self._sizes = sizes
         size = sizes.analysis
-        loop = np.random.default_rng(NOISE_SEED).standard_normal(NOISE_PERIOD).astype(np.float32)
-        self._loop = np.concatenate([loop, loop[: size + max_frames * sizes.hop]])
+        self._loop = _noise_loop(size + max_frames * sizes.hop)
         window = hann(size)
         self._window = (size / math.sqrt(float(np.sum(window**2))) * window).astype(np.float32)
         self._transform = RealTransform(size)

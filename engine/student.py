@@ -163,16 +163,16 @@ class _BlockFrames:
 
     def run(self) -> None:
         """Audio thread: from `entering` to `leaving`."""
-        multiply, add, dot, maximum = np.multiply, np.add, np.dot, np.maximum
+        multiply, add, maximum = np.multiply, np.add, np.maximum
         mixed, inner, zero = self._mixed, self._inner, self._zero
         for entering, leaving, newest, past, into, scale, shift, out in self._blocks:
             multiply(entering, newest, out=mixed)
             add(mixed, past, out=mixed)
-            dot(mixed, into, out=inner)
+            mixed.dot(into, inner)
             multiply(inner, scale, out=inner)
             add(inner, shift, out=inner)
             maximum(inner, zero, out=inner)
-            dot(inner, out, out=leaving)
+            inner.dot(out, leaving)
             add(leaving, entering, out=leaving)
 
     def go_on(self) -> None:
@@ -258,10 +258,10 @@ class MixerFrames:
             blocks.condition(self._style, self._amount)
         np.copyto(self._frames[-1], features)
         hidden = blocks.entering
-        np.dot(self._read, student.first, out=hidden)
+        self._read.dot(student.first, hidden)
         np.add(hidden, student.first_bias, out=hidden)
         blocks.run()
-        np.dot(blocks.leaving, student.last, out=answer)
+        blocks.leaving.dot(student.last, answer)
         np.add(answer, student.last_bias, out=answer)
         np.divide(answer, student.bounds, out=answer)
         np.tanh(answer, out=answer)
@@ -344,11 +344,11 @@ class TextureFrames:
         if self._style.tobytes() + self._amount.tobytes() != self._asked:
             self._condition()
         hidden = blocks.entering
-        np.dot(features, student.first, out=hidden)
+        features.dot(student.first, hidden)
         np.add(hidden, student.first_bias, out=hidden)
         np.maximum(hidden, self._zero, out=hidden)
         blocks.run()
-        np.dot(blocks.leaving, student.out, out=self._answer)
+        blocks.leaving.dot(student.out, self._answer)
         np.tanh(self._moves, out=self._moves)
         np.multiply(self._moves, student.bounds, out=self._moves)
         shares = self._shares
@@ -358,11 +358,11 @@ class TextureFrames:
         np.exp(shares, out=shares)
         np.add.reduce(shares, out=self._all)
         np.divide(shares, self._all, out=shares)
-        np.dot(shares, self._table, out=base)
+        shares.dot(self._table, base)
         tone, hiss = ratios
         bins = student.bins
         np.add(self._tone, base[:bins], out=tone)
-        np.dot(self._hiss, student.draw, out=hiss)
+        self._hiss.dot(student.draw, hiss)
         np.add(hiss, base[bins : 2 * bins], out=hiss)
         np.add(hiss, self._quiet, out=hiss)
         if self._rest:

@@ -136,8 +136,9 @@ class Model:
             self.provider = "cpu"
         self._student = None
         if self.provider == "cpu" and threads == 1:
-            student = student_of(parse(data, path.name)[0] if graph is None else graph, self.spec)
-            self._student = student if student is not None and self._agrees(student) else None
+            graph = parse(data, path.name)[0] if graph is None else graph
+            student = student_of(graph, self.spec)
+            self._student = student if student is not None and self._agrees(student, graph) else None
 
     def _choose(self, provider: str) -> str:
         if provider not in PROVIDERS:
@@ -208,8 +209,12 @@ class Model:
                     f"the file is damaged or this ONNX Runtime computes wrongly"
                 )
 
-    def _agrees(self, student: Student) -> bool:
+    def _agrees(self, student: Student, graph: "onnx.ModelProto") -> bool:
         """Whether frame by frame the same comes out as of the graph, all styles and half the amount asked for."""
+        try:
+            check_cost(graph, COMPARED_FRAMES, self.path.name)
+        except DuendeError:
+            return False
         feeds = self._initial_feeds(1, COMPARED_FRAMES)
         feeds["features"][:] = np.random.default_rng(1).standard_normal(feeds["features"].shape)
         amount = np.full(1, 0.5, dtype=np.float32)

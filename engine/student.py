@@ -24,6 +24,9 @@ Int64 = npt.NDArray[np.int64]
 Constants = Mapping[str, Float32]
 
 KERNEL = 3
+MOST_BLOCKS = 64
+MOST_PAST = 2**21
+"""Numbers in the rings of a stream."""
 MOST_NUMBERS = 2**22
 """Of a graph's constants: larger ones spend their time on products, which are not done quicker here."""
 
@@ -84,9 +87,12 @@ class _Blocks:
 
     def __init__(self, constants: Constants, states: Sequence[State], width: int, ends: Sequence[Float32]) -> None:
         self.width, self.count, styles = width, len(states), len(ends[0])
-        self.dilations = [state.shape[0] // (KERNEL - 1) for state in states]
+        self.dilations = [state.shape[0] // (KERNEL - 1) for state in states if state.shape]
         if [state.shape for state in states] != [[(KERNEL - 1) * one, width] for one in self.dilations]:
             raise ValueError("states of other shapes")
+        self.turns = (KERNEL - 1) * max(self.dilations, default=0) + 1
+        if not 1 <= self.count <= MOST_BLOCKS or self.turns * self.count * width > MOST_PAST:
+            raise ValueError("no blocks, or too many, or too long ones")
 
         def each(part: str, *shape: int) -> list[Float32]:
             return [_of_shape(constants[f"b{block}_{part}"], *shape) for block in range(self.count)]
@@ -126,7 +132,7 @@ class _BlockFrames:
         self.entering, self.leaving = self._hidden[0], self._hidden[-1]
         # A ring of what went into the blocks: [turns, count, width]; and by turn, which of its rows the taps read.
         lags = np.array([taps * one for taps in (2, 1) for one in blocks.dilations])
-        turns = int(lags.max()) + 1
+        turns = blocks.turns
         self._ring = np.zeros((turns, count, width), dtype=np.float32)
         self._rows = self._ring.reshape(-1, width)
         places = (np.arange(turns)[:, None] - lags) % turns * count + np.arange(2 * count) % count
@@ -213,7 +219,7 @@ class MixerStudent:
 
     def __init__(self, constants: Constants, spec: ModelSpec) -> None:
         styles, outputs = len(spec.styles), len(spec.excitations) * spec.bands
-        if not spec.states or spec.states[0].name != "past_features":
+        if not spec.states or spec.states[0].name != "past_features" or len(spec.states[0].shape) != 2:
             raise ValueError("another kind of graph")
         self.spec, self.features = spec, spec.states[0].shape[1]
         self.first = np.concatenate([_of_shape(constants[f"first_{tap}"], self.features, -1) for tap in range(KERNEL)])
@@ -397,8 +403,9 @@ class TextureFrames:
 
 
 def _of_shape(value: Float32, *shape: int) -> Float32:
-    """The constant, contiguous; ValueError where it has another shape (-1: any)."""
-    if value.ndim != len(shape) or any(want not in (-1, size) for want, size in zip(shape, value.shape, strict=True)):
+    """The constant, contiguous; ValueError where it has another shape (-1: any), or holds nothing."""
+    fits = value.ndim == len(shape) and all(want in (-1, size) for want, size in zip(shape, value.shape, strict=True))
+    if not fits or not value.size:
         raise ValueError(f"shape {value.shape}, not {shape}")
     return np.ascontiguousarray(value, dtype=np.float32)
 

@@ -8,12 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from duende.engine.excitation import NAMES
 from duende.engine.graph_check import make_session
 from duende.engine.model import features_of, load_model
 from duende.engine.spec import ModelSpec, Tensor
+from duende.engine.student import MOST_BLOCKS
 from duende.export.graph import save_graph
 from duende.export.precision import convert
 from models import build, tiny_texture, tiny_texture_weights, tiny_weights, write_model
@@ -63,9 +64,21 @@ def test_single_frames_are_what_the_graph_says(
         other.reset()
 
 
-@pytest.mark.parametrize("change", ["another activation", "one more node", "another name", "half precision"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "another activation",
+        "one more node",
+        "another name",
+        "another shape",
+        "half precision",
+        "many blocks",
+        "no block",
+    ],
+)
 def test_what_is_made_otherwise_keeps_to_its_graph(change: str, tmp_path: Path, rng: np.random.Generator) -> None:
-    graph, spec = build(tiny_weights())
+    blocks = {"many blocks": MOST_BLOCKS + 1, "no block": 0}.get(change, 2)
+    graph, spec = build(tiny_weights(dilations=(1,) * blocks))
     nodes = graph.graph.node
     if change == "another activation":
         next(node for node in nodes if node.op_type == "Relu").op_type = "Tanh"
@@ -77,6 +90,9 @@ def test_what_is_made_otherwise_keeps_to_its_graph(change: str, tmp_path: Path, 
         for node in nodes:
             node.input[:] = ["mine" if name == "b1_into" else name for name in node.input]
         next(one for one in graph.graph.initializer if one.name == "b1_into").name = "mine"
+    elif change == "another shape":
+        bias = next(one for one in graph.graph.initializer if one.name == "b0_bias")
+        bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias)[None], bias.name))
     path = tmp_path / "other.onnx"
     if change == "half precision":
         path.write_bytes(convert(save_graph(graph, spec), "float16"))

@@ -58,7 +58,8 @@ def soak(
         engine = _with_device(engine, silent)
     plan = SoakPlan(60.0 * minutes, names, engine, every, messages, listeners, page, forge)
     done = threading.Event()
-    before = signal.signal(signal.SIGINT, lambda number, frame: done.set())
+    # However it is ended, what it has begun ends with it.
+    before = {one: signal.signal(one, lambda *_: done.set()) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
         with progress() as bar:
             task = bar.add_task("starting", total=1.0)
@@ -71,7 +72,8 @@ def soak(
                 running,
             )
     finally:
-        signal.signal(signal.SIGINT, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
     notices(found.notes)
     show_soak(found)
     if json_file is not None:

@@ -324,6 +324,23 @@ def test_the_verdict_is_said_and_is_the_exit_status(
     assert msgspec.json.decode(file.read_bytes(), type=SoakFigures) == found
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_the_verdict(
+    command: Command, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def soaked(plan: SoakPlan, machine: object, done: threading.Event, *others: object) -> SoakFigures:
+        signal.raise_signal(number)
+        assert done.wait(5.0)
+        return figures(Check("sound", None, "short"), ended="interrupted")
+
+    monkeypatch.setattr(soak_module, "run_soak", soaked)
+    before = signal.getsignal(number)
+    code, shown, _ = command("cello", "--silent")
+    assert code == 0
+    assert "interrupted" in shown
+    assert signal.getsignal(number) is before
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -3,7 +3,6 @@
 import functools
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from .batch import ClusterOption, StoreOption, WorkersOption, forge_list, import
 from .bench import bench_app
 from .console import err, notices, out, progress, wide
 from .diffusion import evaluate_app
+from .ending import stop_on_signals
 from .listening import distance, listen, whence
 from .prompt import prompt, prompted
 from .train import dataset_app, train_app
@@ -199,7 +199,7 @@ def live(
     _override(settings.network, host=host, osc_port=osc_port, http_port=http_port, allow=allow, token=token, name=name)
     settings.preset = settings.preset or DEFAULT_PRESET
     done = threading.Event()
-    _stop_on_signals(done)
+    stop_on_signals(done)
     if owned:
         _end_with_stdin(done)
     kept = None if owned else path
@@ -983,7 +983,7 @@ def record(
     sink = own[0] if own else choose_device(devices, None, "output")
     device = SoundDevice(chosen, sink, in_channel, rate or chosen.sample_rate, block)
     stop = threading.Event()
-    _stop_on_signals(stop)
+    stop_on_signals(stop)
 
     def tell(meter: Meter) -> None:
         if err.is_terminal:
@@ -1036,11 +1036,6 @@ def demo(
     out.print(_table(f"{preset}, 48 kHz, blocks of 128", ("what", "figure"), rows))
     for file in report.files:
         out.print(f"wrote {file}")
-
-
-def _stop_on_signals(event: threading.Event) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: event.set())
 
 
 def _end_with_stdin(done: threading.Event) -> None:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from .. import DuendeError
 from .console import notices, out, progress, wide
+from .ending import stop_on_signals
 
 if TYPE_CHECKING:
     from ..engine.bench.soak_results import SoakFigures
@@ -59,7 +60,7 @@ def soak(
     plan = SoakPlan(60.0 * minutes, names, engine, every, messages, listeners, page, forge)
     done = threading.Event()
     # However it is ended, what it has begun ends with it.
-    before = {one: signal.signal(one, lambda *_: done.set()) for one in (signal.SIGINT, signal.SIGTERM)}
+    before = stop_on_signals(done)
     try:
         with progress() as bar:
             task = bar.add_task("starting", total=1.0)
@@ -72,8 +73,8 @@ def soak(
                 running,
             )
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     notices(found.notes)
     show_soak(found)
     if json_file is not None:

@@ -377,22 +377,20 @@ class Chain:
         entering: share of the plain input that is let in, as was done with wet.
         """
         bank, count = self.bank, len(wet)
-        settled = bank.still(INPUT_GAIN) and bank.still(OUTPUT_GAIN) and bank.still(MIX) and bank.still(BYPASS)
-        if settled and bank.value(MIX) == 1.0 and bank.value(BYPASS) == 0.0:
-            if bank.value(OUTPUT_GAIN) != 1.0:
+        bypassed = bank.value(BYPASS) != 0.0 or not bank.still(BYPASS)
+        if not bypassed and bank.still(MIX) and bank.value(MIX) == 1.0:
+            if not bank.still(OUTPUT_GAIN):
+                np.multiply(wet, bank.ramp(OUTPUT_GAIN, count, 6)[:, None], out=wet)
+            elif bank.value(OUTPUT_GAIN) != 1.0:
                 self._level[()] = bank.value(OUTPUT_GAIN)
                 np.multiply(wet, self._level, out=wet)
             return
         # wet = plain bypass + (1 - bypass) output (mix wet + (1 - mix) input plain)
         gain = bank.ramp(OUTPUT_GAIN, count, 6)
-        bypassed = bank.value(BYPASS) != 0.0 or not bank.still(BYPASS)
         on = bank.ramp(BYPASS, count, 5) if bypassed else None
         if on is not None:
             np.subtract(np.float32(1.0), on, out=on)
             np.multiply(gain, on, out=gain)
-        elif bank.still(MIX) and bank.value(MIX) == 1.0:
-            np.multiply(wet, gain[:, None], out=wet)
-            return
         mix, rest = bank.ramp(MIX, count, 3), self._rest[:count]
         np.subtract(np.float32(1.0), mix, out=rest)
         np.multiply(rest, gain, out=rest)

@@ -97,16 +97,21 @@ def load_model(path: str | Path, provider: str = "cpu", threads: int = 1) -> "Mo
     _check_spec(spec, path.name)
     _check_interface(graph, spec, path.name)
     check_cost(graph, [*spec.golden.features.shape, 0, 0][1], path.name)
-    model = Model(path, data, provider, threads, spec, graph)
+    model = Model(path, data, provider, threads, spec)
     model.check_golden()
+    if model.provider == "cpu" and threads == 1:
+        model.play_singly(graph)
     return model
 
 
 def open_model(path: str | Path, provider: str = "cpu") -> "Model":
     """`load_model` for a file that another process has checked: its golden pair is only asked on other hardware."""
     path = Path(path)
-    model = Model(path, read_bytes(path), provider)
-    if model.provider != "cpu":
+    data = read_bytes(path)
+    model = Model(path, data, provider)
+    if model.provider == "cpu":
+        model.play_singly(parse(data, path.name)[0])
+    else:
         model.check_golden()
     return model
 
@@ -114,16 +119,8 @@ def open_model(path: str | Path, provider: str = "cpu") -> "Model":
 class Model:
     """A checked model with its ONNX Runtime session. `start` gives one stream its own states and buffers."""
 
-    def __init__(
-        self,
-        path: Path,
-        data: bytes,
-        provider: str,
-        threads: int = 1,
-        spec: ModelSpec | None = None,
-        graph: "onnx.ModelProto | None" = None,
-    ) -> None:
-        """data: of the whole file; spec, graph: that have been read from it, if they have."""
+    def __init__(self, path: Path, data: bytes, provider: str, threads: int = 1, spec: ModelSpec | None = None) -> None:
+        """data: of the whole file; spec: that has been read from it, if it has."""
         self.path = path
         self.notices: list[str] = []
         self._remembered: dict[Hashable, Any] = {}
@@ -134,11 +131,7 @@ class Model:
         if self.provider != "cpu" and PROVIDERS[self.provider] not in self._session.get_providers():
             self.notices.append(f"{self.provider} could not be started; running on the CPU")
             self.provider = "cpu"
-        self._student = None
-        if self.provider == "cpu" and threads == 1:
-            graph = parse(data, path.name)[0] if graph is None else graph
-            student = student_of(graph, self.spec)
-            self._student = student if student is not None and self._agrees(student, graph) else None
+        self._student: Student | None = None
 
     def _choose(self, provider: str) -> str:
         if provider not in PROVIDERS:
@@ -209,6 +202,12 @@ class Model:
                     f"the file is damaged or this ONNX Runtime computes wrongly"
                 )
 
+    def play_singly(self, graph: "onnx.ModelProto") -> None:
+        """Let streams play single frames by the student in the file's graph, where there is one that answers alike."""
+        student = student_of(graph, self.spec)
+        if student is not None and self._agrees(student, graph):
+            self._student = student
+
     def _agrees(self, student: Student, graph: "onnx.ModelProto") -> bool:
         """Whether frame by frame the same comes out as of the graph, all styles and half the amount asked for."""
         try:
@@ -276,12 +275,20 @@ class ModelStream:
         self.features: dict[int, Float32] = {}
         self.ratios: dict[int, Float32] = {}
         self.dynamics: dict[int, Float32] = {}
+        self._student = None if student is None else student.start(self.style, self.amount)
+        # Whether the student has the states; its frames, by how many go one by one, and what the graph's are bound to.
+        self._singly = False
+        self._frames: dict[int, list[tuple[Float32, Float32, Float32]]] = {}
         self._bindings: dict[int, list[Any]] = {}
         for frames in sorted(set(frame_counts)):
             self.features[frames] = np.zeros((channels, frames, features_of(spec)), dtype=np.float32)
             self.ratios[frames] = np.zeros((channels, frames, excitations, spec.bands), dtype=np.float32)
             self.dynamics[frames] = np.zeros((channels, frames, 2), dtype=np.float32)
-            values = [wrap(part[frames]) for part in (self.features, self.ratios, self.dynamics)]
+            parts = [part[frames] for part in (self.features, self.ratios, self.dynamics)]
+            if student is not None and frames <= student.singly:
+                self._frames[frames] = list(zip(*(part[0] for part in parts), strict=True))
+                continue
+            values = [wrap(part) for part in parts]
             self._bindings[frames] = []
             for turn in range(2):
                 binding = session.io_binding()
@@ -296,13 +303,6 @@ class ModelStream:
                     binding.bind_ortvalue_output(f"{state.name}_next", bound_states[1 - turn][index])
                 self._bindings[frames].append(binding)
         self._turn = 0
-        self._student = None if student is None else student.start(self.style, self.amount)
-        self._singly = False
-        self._frames = {
-            frames: list(zip(self.features[frames][0], self.ratios[frames][0], self.dynamics[frames][0], strict=True))
-            for frames in self._bindings
-            if student is not None and frames <= student.singly
-        }
         self._settled: Sequence[Float32] = [array.copy() for array in self._states[0]]
         self._options = run_options()
 
@@ -341,7 +341,7 @@ class ModelStream:
 
     def settled(self, silence: Float32 | np.float32) -> list[Float32]:
         """The states that silence [features] leaves once it has filled all memory."""
-        frames = max(self._bindings)
+        frames = max(self.features)
         self.features[frames][:] = silence
         for _ in range(2 + self._spec.receptive_field_frames // frames):
             self.run(frames)

@@ -1,7 +1,6 @@
 """The engine process: a device, the host on it, and the orders that come through a pipe."""
 
 import contextlib
-import functools
 import gc
 import importlib
 import os
@@ -310,9 +309,10 @@ def main() -> None:
     # What libraries print must not get between the messages.
     os.dup2(2, 1)
     # They hold the interpreter for long: not while something plays. The parent still finds out what is wanted.
-    for bring in (runtime, import_pyo, functools.partial(importlib.import_module, "onnx")):
+    for bring in (runtime, import_pyo):
         with contextlib.suppress(DuendeError):
             bring()
+    importlib.import_module("onnx")
     try:
         setup = msgspec.json.decode(read_setup(source), type=EngineSetup)
     except EOFError:

@@ -2,7 +2,7 @@
 
 A graph is for any number of frames: it joins and cuts its past anew in each run, and mixes its conditioning from the
 styles again though they seldom change; for a single frame most of its time goes into that. Here the past stays where it
-is, in rings, what it gives to the next frame is ready before that comes, and the conditioning is mixed where styles or
+is, in a ring, what it gives to the next frame is ready before that comes, and the conditioning is mixed where styles or
 amount move. Graphs that are made otherwise, of other precision, or that answer otherwise, keep to ONNX Runtime.
 """
 
@@ -26,7 +26,7 @@ Constants = Mapping[str, Float32]
 KERNEL = 3
 MOST_BLOCKS = 64
 MOST_PAST = 2**21
-"""Numbers in the rings of a stream."""
+"""Numbers in the ring of a stream."""
 MOST_NUMBERS = 2**22
 """Of a graph's constants: larger ones spend their time on products, which are not done quicker here."""
 
@@ -115,11 +115,11 @@ class _BlockFrames:
     """The residual blocks of a stream.
 
     entering, leaving: [width], what goes into the first block, to be written before `run`, and what has come out of the
-    last one after it; ends: [columns], mixed by `condition`.
+    last one after it; ends: [columns], mixed by `follow`.
     """
 
     def __init__(self, blocks: _Blocks) -> None:
-        self._weights = blocks
+        self._weights, self._asked = blocks, b""
         count, width = blocks.count, blocks.width
         self._mix = np.zeros(len(blocks.conditioning), dtype=np.float32)
         self._conditioned = np.zeros(blocks.conditioning.shape[1], dtype=np.float32)
@@ -157,8 +157,12 @@ class _BlockFrames:
             )
         )
 
-    def condition(self, style: Float32, amount: Float32) -> None:
-        """Mix scales, shifts and ends."""
+    def follow(self, style: Float32, amount: Float32) -> bool:
+        """Mix scales, shifts and ends where style [styles] or amount [1] have moved; whether they have."""
+        asked = style.tobytes() + amount.tobytes()
+        if asked == self._asked:
+            return False
+        self._asked = asked
         weights, mix = self._weights, self._mix
         np.copyto(mix[:-1], style)
         np.subtract(np.float32(1.0), amount, out=mix[-1:])
@@ -166,6 +170,7 @@ class _BlockFrames:
         # The bias comes before the scale.
         np.multiply(weights.bias, self._scale, out=self._biases)
         np.add(self._shift, self._biases, out=self._shift)
+        return True
 
     def run(self) -> None:
         """Audio thread: from `entering` to `leaving`."""
@@ -247,7 +252,6 @@ class MixerFrames:
 
     def __init__(self, student: MixerStudent, style: Float32, amount: Float32) -> None:
         self._student, self._style, self._amount = student, style, amount
-        self._asked = b""
         self._blocks = _BlockFrames(student.blocks)
         # The frames that the first convolution reads, oldest first.
         self._read = np.zeros(KERNEL * student.features, dtype=np.float32)
@@ -258,10 +262,7 @@ class MixerFrames:
 
     def run(self, features: Float32, ratios: Float32, dynamics: Float32) -> None:
         student, blocks, answer = self._student, self._blocks, self._answer
-        asked = self._style.tobytes() + self._amount.tobytes()
-        if asked != self._asked:
-            self._asked = asked
-            blocks.condition(self._style, self._amount)
+        blocks.follow(self._style, self._amount)
         np.copyto(self._frames[-1], features)
         hidden = blocks.entering
         self._read.dot(student.first, hidden)
@@ -332,7 +333,7 @@ class TextureFrames:
 
     def __init__(self, student: TextureStudent, style: Float32, amount: Float32) -> None:
         self._student, self._style, self._amount = student, style, amount
-        self._asked = self._mixed = b""
+        self._mixed = b""
         self._blocks = blocks = _BlockFrames(student.blocks)
         bins, moving = student.bins, student.moving
         self._select_base, (self._level, self._gamma) = blocks.ends[:-2], blocks.ends[-2:].reshape(2, 1)
@@ -347,8 +348,8 @@ class TextureFrames:
 
     def run(self, features: Float32, ratios: Float32, dynamics: Float32) -> None:
         student, blocks, base = self._student, self._blocks, self._base
-        if self._style.tobytes() + self._amount.tobytes() != self._asked:
-            self._condition()
+        if blocks.follow(self._style, self._amount):
+            self._follow()
         hidden = blocks.entering
         features.dot(student.first, hidden)
         np.add(hidden, student.first_bias, out=hidden)
@@ -384,10 +385,9 @@ class TextureFrames:
         np.copyto(dynamics[1:], self._gamma)
         blocks.go_on()
 
-    def _condition(self) -> None:
+    def _follow(self) -> None:
+        """Mix the templates, and what the amount leaves."""
         student, mixed = self._student, self._style.tobytes()
-        self._asked = mixed + self._amount.tobytes()
-        self._blocks.condition(self._style, self._amount)
         if mixed != self._mixed:
             self._mixed = mixed
             np.dot(self._style, student.templates, out=self._table.reshape(-1))

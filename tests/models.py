@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from duende.engine.excitation import NAMES, pre_emphasis
 from duende.engine.mixer import feature_count
 from duende.engine.model import SOURCES, TEXTURE_SIZES, Model, load_model
-from duende.engine.spec import AMOUNT, METADATA_KEY, Golden, ModelSpec, Provenance, Sizes, Tensor
+from duende.engine.spec import AMOUNT, METADATA_KEY, Golden, ModelSpec, Provenance, Sizes, State, Tensor
 from duende.engine.stft import DEFAULT_SIZES, StftSizes
 from duende.export.graph import Block, Weights, build_graph, receptive_field, save_graph, states
 from duende.export.texture import graph as texture
@@ -99,6 +99,18 @@ def tiny_weights(
     )
 
 
+def answers(graph: onnx.ModelProto, carried: Sequence[State], features: Float32, style: Float32) -> list[Float32]:
+    """What ONNX Runtime says to features from empty states: ratios and dynamics, the whole amount where it is asked."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), options)
+    feeds = {"features": features, "style": style}
+    feeds |= {state.name: np.zeros((1, *state.shape), dtype=np.float32) for state in carried}
+    if any(one.name == "amount" for one in graph.graph.input):
+        feeds["amount"] = np.ones(1, dtype=np.float32)
+    return list(session.run(["ratios", "dynamics"], feeds))
+
+
 def build(
     weights: Weights,
     *,
@@ -115,15 +127,8 @@ def build(
     if golden_features is None:
         golden_features = np.random.default_rng(1).standard_normal((1, 12, features)).astype(np.float32)
     style = np.full(styles, 1.0 / styles, dtype=np.float32)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), options)
-    feeds = {"features": golden_features, "style": style}
-    feeds |= {state.name: np.zeros((1, *state.shape), dtype=np.float32) for state in carried}
     told = any(block.scale_rest is not None for block in weights.blocks)
-    if told:
-        feeds["amount"] = np.ones(1, dtype=np.float32)
-    ratios, dynamics = session.run(["ratios", "dynamics"], feeds)
+    ratios, dynamics = answers(graph, carried, golden_features, style)
     spec = ModelSpec(
         format=1,
         kind="mixer",
@@ -273,12 +278,7 @@ def build_texture(
     if golden_features is None:
         golden_features = np.random.default_rng(1).random((1, 12, TEXTURE_SIZES.bins + 1)).astype(np.float32)
     style = np.full(styles, 1.0 / styles, dtype=np.float32)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), options)
-    feeds = {"features": golden_features, "style": style, "amount": np.ones(1, dtype=np.float32)}
-    feeds |= {state.name: np.zeros((1, *state.shape), dtype=np.float32) for state in carried}
-    ratios, dynamics = session.run(["ratios", "dynamics"], feeds)
+    ratios, dynamics = answers(graph, carried, golden_features, style)
     sizes = TEXTURE_SIZES
     spec = ModelSpec(
         format=1,

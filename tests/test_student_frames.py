@@ -5,19 +5,16 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
-import onnx
 import pytest
 from onnx import helper, numpy_helper
 
 from duende.engine.excitation import NAMES
-from duende.engine.graph_check import make_session
 from duende.engine.model import features_of, load_model
-from duende.engine.spec import ModelSpec, Tensor
+from duende.engine.spec import Tensor
 from duende.engine.student import MOST_BLOCKS
 from duende.export.graph import save_graph
 from duende.export.precision import convert
-from models import build, tiny_texture, tiny_texture_weights, tiny_weights, write_model
+from models import answers, build, tiny_texture, tiny_texture_weights, tiny_weights, write_model
 from signals import snr_db
 
 
@@ -97,8 +94,9 @@ def test_what_is_made_otherwise_keeps_to_its_graph(change: str, tmp_path: Path, 
     if change == "half precision":
         path.write_bytes(convert(save_graph(graph, spec), "float16"))
     else:
-        answers = _answers(graph, spec)
-        golden = msgspec.structs.replace(spec.golden, ratios=Tensor.pack(answers[0]), dynamics=Tensor.pack(answers[1]))
+        features, style = spec.golden.features.unpack(), spec.golden.style.unpack()
+        ratios, dynamics = (Tensor.pack(one) for one in answers(graph, spec.states, features, style))
+        golden = msgspec.structs.replace(spec.golden, ratios=ratios, dynamics=dynamics)
         path.write_bytes(save_graph(graph, msgspec.structs.replace(spec, golden=golden)))
     model = load_model(path)
     assert model._student is None
@@ -106,11 +104,3 @@ def test_what_is_made_otherwise_keeps_to_its_graph(change: str, tmp_path: Path, 
     stream.features[1][:] = rng.standard_normal(stream.features[1].shape)
     stream.run(1)
     assert np.isfinite(stream.ratios[1]).all()
-
-
-def _answers(graph: onnx.ModelProto, spec: ModelSpec) -> list[npt.NDArray[np.float32]]:
-    """What a graph says to the golden features of its spec."""
-    session = make_session(graph.SerializeToString(), "test")
-    feeds = {"features": spec.golden.features.unpack(), "style": spec.golden.style.unpack()}
-    feeds |= {state.name: np.zeros((1, *state.shape), dtype=np.float32) for state in spec.states}
-    return list(session.run(["ratios", "dynamics"], feeds))

@@ -59,8 +59,9 @@ docs: $(VENV)/stamp-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 # Two at a time what does not mind; alone what plays, or waits for processes that others would hold up.
+# A test process that dies ends the run: pytest-xdist 3.8 with loadfile can wait for its replacement for ever.
 test: lint docs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not live and not alone'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0 -m 'not live and not alone'
 	$(BIN)/python -m pytest -m 'live or alone'
 
 bench: $(VENV)/stamp-dev

@@ -9,7 +9,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-import librosa
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
@@ -17,6 +16,7 @@ import scipy.signal
 import soxr
 
 from .. import DuendeError
+from .librosa_import import load_librosa
 from .measures import StyleTarget, floor_distance
 from .teachers.spectra import Analysis, stft
 
@@ -217,8 +217,10 @@ def mfcc_statistics(audio: npt.ArrayLike) -> Float64:
     """
     samples = np.asarray(audio, dtype=np.float32)
     samples = samples * np.float32(0.1 / np.sqrt(np.mean(np.square(samples, dtype=np.float64)) + 1e-10))
-    found = librosa.feature.mfcc(y=samples, sr=RATE, n_mfcc=_MFCC, n_fft=2048, hop_length=512, n_mels=64, fmax=16000.0)
-    power = librosa.feature.rms(y=samples, frame_length=2048, hop_length=512)[0][: found.shape[1]] ** 2
+    found = load_librosa().feature.mfcc(
+        y=samples, sr=RATE, n_mfcc=_MFCC, n_fft=2048, hop_length=512, n_mels=64, fmax=16000.0
+    )
+    power = load_librosa().feature.rms(y=samples, frame_length=2048, hop_length=512)[0][: found.shape[1]] ** 2
     kept = np.asarray(found[1:, power >= max(_LOUD * power.max(), 1e-14)], dtype=np.float64)
     return np.stack([kept.mean(axis=1), kept.std(axis=1)]) if kept.size else np.zeros((2, _MFCC - 1))
 

@@ -9,7 +9,6 @@ import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
-import librosa
 import mir_eval
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ import scipy.signal
 import torch
 
 from ..engine.bands import erb_bands, hz_to_erb
+from .librosa_import import load_librosa
 from .statistics import Analysis, StyleView, normalise_level, random_filters, style_distances
 
 Float32 = npt.NDArray[np.float32]
@@ -138,14 +138,14 @@ def _spectrum(audio: npt.ArrayLike, n_fft: int, hop: int, bins: int) -> Float32:
     """Hann magnitudes [bins, frames] of audio brought to RMS 0.1, a sine of amplitude 1 reading 1."""
     samples = np.asarray(audio, dtype=np.float32)
     samples = samples * np.float32(0.1 / np.sqrt(np.mean(np.square(samples, dtype=np.float64)) + 1e-10))
-    spectrum = librosa.stft(samples, n_fft=n_fft, hop_length=hop, pad_mode="reflect")[:bins]
+    spectrum = load_librosa().stft(samples, n_fft=n_fft, hop_length=hop, pad_mode="reflect")[:bins]
     return np.asarray(np.abs(spectrum) * (4.0 / n_fft), dtype=np.float32)
 
 
 def _frame_level(audio: npt.ArrayLike, frame: int, hop: int) -> Float64:
     """RMS of centred frames, float64 [1 + samples // hop]."""
     samples = np.asarray(audio, dtype=np.float32)
-    return np.asarray(librosa.feature.rms(y=samples, frame_length=frame, hop_length=hop)[0], dtype=np.float64)
+    return np.asarray(load_librosa().feature.rms(y=samples, frame_length=frame, hop_length=hop)[0], dtype=np.float64)
 
 
 @functools.lru_cache(maxsize=4)
@@ -184,7 +184,7 @@ def _note_strengths(audio: npt.ArrayLike, sample_rate: int) -> Float32:
     """Strength of the partials at each semitone of E2..B6: float32 [notes, frames]."""
     bank = _semitone_bank(sample_rate, N_FFT, LOW_NOTE, HIGH_NOTE)
     spectrum = _spectrum(audio, N_FFT, HOP, bank.shape[1])
-    harmonic = librosa.decompose.hpss(spectrum, kernel_size=(9, 31))[0]
+    harmonic = load_librosa().decompose.hpss(spectrum, kernel_size=(9, 31))[0]
     return np.asarray(bank @ _sharpened(harmonic))
 
 
@@ -256,7 +256,7 @@ def onset_times(audio: npt.ArrayLike, sample_rate: int = 48000) -> Float64:
     """Onsets in seconds: peaks of the positive mel flux, one fixed setting for every signal (librosa)."""
     samples = np.asarray(audio, dtype=np.float32)
     samples = samples * np.float32(0.1 / np.sqrt(np.mean(np.square(samples, dtype=np.float64)) + 1e-10))
-    times = librosa.onset.onset_detect(y=samples, sr=sample_rate, hop_length=512, units="time", backtrack=False)
+    times = load_librosa().onset.onset_detect(y=samples, sr=sample_rate, hop_length=512, units="time", backtrack=False)
     return np.asarray(times, dtype=np.float64)
 
 
@@ -295,7 +295,7 @@ def harmonic_share(audio: npt.ArrayLike, sample_rate: int = 48000) -> float:
     spectrum = _spectrum(audio, n_fft, hop, bands.bins + 8)
     if spectrum.shape[1] > 8:  # the frames that hold padding are broadband whatever the sound
         spectrum = spectrum[:, 2:-2]
-    harmonic = librosa.decompose.hpss(spectrum, kernel_size=(17, 17), margin=(2.0, 1.0))[0]
+    harmonic = load_librosa().decompose.hpss(spectrum, kernel_size=(17, 17), margin=(2.0, 1.0))[0]
     total = (spectrum[: bands.bins] ** 2).mean(axis=1) @ bands.pooling
     steady = (harmonic[: bands.bins] ** 2).mean(axis=1) @ bands.pooling
     loud = total > 1e-4 * total.max(initial=1e-12)
@@ -307,7 +307,7 @@ def _tonal_chroma(audio: npt.ArrayLike, sample_rate: int) -> Float64:
     n_fft, hop = 16384, 4096
     bank = _semitone_bank(sample_rate, n_fft, 45, 102)
     spectrum = _spectrum(audio, n_fft, hop, bank.shape[1])
-    harmonic = librosa.decompose.hpss(spectrum, kernel_size=(5, 41), margin=(1.5, 1.0))[0]
+    harmonic = load_librosa().decompose.hpss(spectrum, kernel_size=(5, 41), margin=(1.5, 1.0))[0]
     notes = bank**2 @ harmonic**2
     folded = np.zeros((12, notes.shape[1]))
     np.add.at(folded, (45 + np.arange(notes.shape[0])) % 12, notes)

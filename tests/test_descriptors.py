@@ -24,6 +24,7 @@ from duende.export.descriptors import (
     reanalysed_db,
     spectral_peaks,
 )
+from duende.export.librosa_import import load_librosa
 from duende.export.teachers.spectra import Analysis, istft, stft
 
 pytestmark = pytest.mark.train
@@ -112,8 +113,7 @@ def test_level_changes_nothing_and_silence_has_no_answer() -> None:
 
 
 def test_mfcc_distance_is_nought_for_the_same_timbre_and_grows_with_the_filter(rng: np.random.Generator) -> None:
-    import librosa
-
+    librosa = load_librosa()
     first, second = white(rng), white(rng)
     dark = np.convolve(first, np.ones(8) / 8.0, mode="same")
     darker = np.convolve(first, np.ones(24) / 24.0, mode="same")

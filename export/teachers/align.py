@@ -1,14 +1,12 @@
 """A style brought to the content's tempo and key before its statistics are taken; left as it is where none is found."""
 
-import importlib
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ... import DuendeError
+from ..librosa_import import load_librosa
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -26,17 +24,9 @@ class Aligned:
     said: str
 
 
-def load_librosa() -> Any:
-    """The module, or DuendeError where it is not installed."""
-    try:
-        return importlib.import_module("librosa")
-    except ImportError as error:
-        raise DuendeError("finding tempo and key needs librosa: pip install 'duende[train]'") from error
-
-
 def tempo_of(audio: Float32, sample_rate: int) -> float | None:
     """Beats per minute of mono audio [samples], from the beats' mean distance; None where fewer than four are found."""
-    librosa = load_librosa()
+    librosa = load_librosa("finding the tempo", beats=True)
     guess, beats = librosa.beat.beat_track(y=audio, sr=sample_rate, hop_length=HOP, units="time", trim=False)
     if len(beats) < FEWEST_BEATS or not float(np.ravel(guess)[0]) > 0.0:
         return None
@@ -55,13 +45,13 @@ def to_tempo(style: Float32, content: Float32, sample_rate: int) -> Aligned:
     said = f"tempo: content {wanted:.1f}, style {own:.1f} beats per minute; style played at {rate:.3f} of its speed"
     if abs(rate - 1.0) < 0.005:
         return Aligned(style, said.partition(";")[0] + "; left as it is")
-    made = load_librosa().effects.time_stretch(style, rate=rate)
+    made = load_librosa("bringing a style to a tempo").effects.time_stretch(style, rate=rate)
     return Aligned(np.ascontiguousarray(made, dtype=np.float32), said)
 
 
 def chroma_of(audio: Float32, sample_rate: int) -> Float64:
     """Strength of the twelve pitch classes, C first: float64 [12], mean 0 and norm 1; zeros where all are alike."""
-    librosa = load_librosa()
+    librosa = load_librosa("finding the key")
     harmonic = librosa.effects.harmonic(audio)
     power = librosa.feature.chroma_stft(y=harmonic, sr=sample_rate, n_fft=8192, hop_length=2048, norm=None, tuning=0.0)
     found = np.asarray(np.sqrt(power).mean(axis=1), dtype=np.float64)
@@ -86,6 +76,6 @@ def to_key(style: Float32, content: Float32, sample_rate: int) -> Aligned:
         return Aligned(style, f"key: the pitch classes have nothing in common (likeness {likeness:.2f}); left as it is")
     if shift == 0:
         return Aligned(style, f"key: as it is, likeness {likeness:.2f}")
-    made = load_librosa().effects.pitch_shift(style, sr=sample_rate, n_steps=shift)
+    made = load_librosa("bringing a style to a key").effects.pitch_shift(style, sr=sample_rate, n_steps=shift)
     said = f"key: style shifted by {shift:+d} semitones, likeness {likeness:.2f}"
     return Aligned(np.ascontiguousarray(made, dtype=np.float32), said)

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from ... import DuendeError
 from ..sounds import rms_of
 from .cnn import FILTERS, TAPS, Network, Spread, shortest_frames
-from .inversion import from_slopes, griffin_lim, load_librosa, with_phase_of
+from .inversion import from_slopes, griffin_lim, librosa_for_inversion, with_phase_of
 from .kernel import KernelObjective, span
 from .objective import Evaluation, Objective
 from .resume import Saved
@@ -190,7 +190,7 @@ class GramTeacher:
     def make(self, job: Job, settings: GramSettings) -> Made:
         """Search and sound."""
         if settings.inversion == "griffin-lim" and not settings.scales:
-            load_librosa()
+            librosa_for_inversion()
         longest = None if not settings.frames else max(1, (settings.frames - 1) * settings.hop)
         saved = Saved(self.name, job, settings)
         styles = tuple(replace(style, audio=style.audio[:longest]) for style in job.styles)

@@ -21,7 +21,7 @@ from torch.nn import functional
 from ... import DuendeError
 from .cached import CausalStack
 from .fitting import device_of, fit, seeded
-from .inversion import load_librosa
+from .inversion import librosa_for_inversion
 from .resume import Saved
 from .settings import GUARDED_S, RATES_HZ, check_ranges
 from .teacher import Cost, Job, Made
@@ -229,7 +229,7 @@ class HybridTeacher:
     def make(self, job: Job, settings: HybridSettings) -> Made:
         """Train on the pair, and let it sound."""
         if settings.way == "windows":
-            load_librosa()
+            librosa_for_inversion()
         device, judged = device_of(job), settings.judged
         network = Vgg19(judged.layers, None, job.seed, judged.before_relu, judged.pooling, str(device))
         shown = shown_of(job, judged)

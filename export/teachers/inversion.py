@@ -1,13 +1,12 @@
 """From the magnitudes that a teacher found to a sound: Griffin-Lim as published, the content's own phase, or RTPGHI."""
 
-import importlib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ... import DuendeError
 from ...engine.phase import PhaseReconstruction
+from ..librosa_import import load_librosa
 from .spectra import Analysis, istft
 
 Float32 = npt.NDArray[np.float32]
@@ -16,12 +15,9 @@ Complex64 = npt.NDArray[np.complex64]
 _QUIETEST = np.float32(1e-9)  # magnitude under which a bin has no phase of its own and stays silent
 
 
-def load_librosa() -> Any:
+def librosa_for_inversion() -> Any:
     """The module, or DuendeError where it is not installed: ask before a long search, not after it."""
-    try:
-        return importlib.import_module("librosa")
-    except ImportError as error:
-        raise DuendeError("Griffin-Lim needs librosa: pip install 'duende[train]', or invert by input-phase") from error
+    return load_librosa("Griffin-Lim", otherwise=", or invert by input-phase")
 
 
 def griffin_lim(magnitude: Float32, analysis: Analysis, length: int, rounds: int, seed: int) -> Float32:
@@ -29,7 +25,7 @@ def griffin_lim(magnitude: Float32, analysis: Analysis, length: int, rounds: int
 
     Content's phases are lost, and with them its attacks; needs librosa (extra `train`).
     """
-    audio = load_librosa().griffinlim(
+    audio = librosa_for_inversion().griffinlim(
         magnitude.T,
         n_iter=rounds,
         hop_length=analysis.hop,

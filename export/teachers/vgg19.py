@@ -22,7 +22,7 @@ from ... import DuendeError
 from ..statistics import normalise_level
 from .descent import Descent, Rule, descend
 from .guards import Guards
-from .inversion import load_librosa
+from .inversion import librosa_for_inversion
 from .resume import Saved
 from .settings import GUARDED_S, RATES_HZ, check_choices, check_ranges
 from .spectra import Analysis, log_bands
@@ -214,7 +214,7 @@ class VggTeacher:
     def make(self, job: Job, settings: VggSettings) -> Made:
         """Search and sound."""
         if settings.picture == "decibels":
-            load_librosa()
+            librosa_for_inversion()
         if settings.weights is None:
             weights, notices = None, ["VGG19 has random weights (He, seeded): no file of weights was given"]
         else:

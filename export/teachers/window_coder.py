@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from .coder_settings import CoderSettings
 from .fitting import device_of, fit, seeded
-from .inversion import griffin_lim, load_librosa, with_phase_of
+from .inversion import griffin_lim, librosa_for_inversion, with_phase_of
 from .resume import Saved
 from .spectra import Analysis, istft, log_magnitudes, magnitudes, stft
 from .teacher import Job, Made
@@ -77,7 +77,7 @@ class _Images(NamedTuple):
 def transfer_by_windows(name: str, job: Job, settings: CoderSettings) -> Made:
     """Train on the windows of content and styles, blend the codes, decode, lay the windows edge to edge, invert."""
     if settings.inversion == "griffin-lim":
-        load_librosa()
+        librosa_for_inversion()
     device = device_of(job)
     analysis = Analysis(settings.sample_rate, settings.n_fft, settings.hop)
     spectrum = stft(job.content, analysis)

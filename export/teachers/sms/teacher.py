@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from .... import DuendeError
 from ..gram import CNN
-from ..inversion import load_librosa
+from ..inversion import librosa_for_inversion
 from ..resume import Saved
 from ..settings import check_choices, check_ranges
 from ..solve import Optimiser
@@ -162,7 +162,7 @@ class SmsTeacher:
     def make(self, job: Job, settings: SmsSettings) -> Made:
         """Analyse, search, and sound."""
         if settings.method == "sines":
-            load_librosa()
+            librosa_for_inversion()
         margin = -(-settings.window // GRID_HOP) * GRID_HOP if settings.method == "grid" else 0
         content = split(np.pad(job.content, margin, mode="reflect") if margin else job.content, settings)
         styles = [split(style.audio, settings) for style in job.styles]

@@ -3,7 +3,7 @@
 A graph is for any number of frames: it joins and cuts its past anew in each run, and mixes its conditioning from the
 styles again though they seldom change; for a single frame most of its time goes into that. Here the past stays where it
 is, in a ring, what it gives to the next frame is ready before that comes, and the conditioning is mixed where styles or
-amount move. Graphs that are made otherwise, of other precision, or that answer otherwise, keep to ONNX Runtime.
+amount move. Graphs that are made otherwise, or that answer otherwise, keep to ONNX Runtime.
 """
 
 import math
@@ -61,21 +61,33 @@ class Student(Protocol):
 
 
 def student_of(graph: "onnx.ModelProto", spec: ModelSpec) -> Student | None:
-    """The student in a file's graph; None where it is large, of another precision, or made otherwise."""
-    from onnx import TensorProto, numpy_helper
-
-    numbers = sum(math.prod(one.dims) for one in graph.graph.initializer)
-    if spec.precision != "float32" or numbers > MOST_NUMBERS:
+    """The student in a file's graph; None where it is large, or made otherwise."""
+    if sum(math.prod(one.dims) for one in graph.graph.initializer) > MOST_NUMBERS:
         return None
-    constants = {
-        one.name: numpy_helper.to_array(one)
-        for one in graph.graph.initializer
-        if one.data_type == TensorProto.FLOAT and one.name != "bodies"
-    }
     try:
+        constants = _constants(graph.graph)
         return MixerStudent(constants, spec) if spec.kind == "mixer" else TextureStudent(constants, spec)
     except (KeyError, ValueError):
         return None
+
+
+def _constants(graph: "onnx.GraphProto") -> Constants:
+    """Constants by name, in float32; those that are stored in fewer bits as `export.precision` brings them back."""
+    from onnx import TensorProto, numpy_helper
+
+    wanted = [one for one in graph.initializer if one.name != "bodies"]
+    stored = {one.name: numpy_helper.to_array(one) for one in wanted}
+    constants = {one.name: stored[one.name] for one in wanted if one.data_type == TensorProto.FLOAT}
+    wide: dict[str, Float32] = {}
+    for node in graph.node:
+        match [*node.output, node.op_type, *node.input]:
+            case [name, "Cast", source] if source in stored:
+                wide[name] = constants[name] = stored[source].astype(np.float32)
+            case [name, "Mul", levels, scale] if levels in wide and scale in constants:
+                # Nothing becomes larger by it.
+                if np.broadcast_shapes(wide[levels].shape, constants[scale].shape) == wide[levels].shape:
+                    constants[name] = wide[levels] * constants[scale]
+    return constants
 
 
 class _Blocks:

@@ -95,10 +95,9 @@ def own(folder: Path) -> dict[str, Trial]:
     }
     engine["denormals"].flush_denormals()
     student = Student(folder)
-    stream = engine["model"].load_model(folder / "student.onnx").start(1, [1])
-    for turn in stream._states:
-        for array in turn:
-            array[:] = 0.0
+    model = engine["model"].load_model(folder / "student.onnx")
+    stream = model.start(1, [1])
+    stream.settle([np.zeros((1, *state.shape), dtype=np.float32) for state in model.spec.states])
     stream.style[:], stream.amount[:] = student.style, student.amount
 
     def hop(frame: Float32) -> tuple[Float32, Float32]:

@@ -751,6 +751,7 @@ def forge(
         from ..export.distill import Progress as Step
         from ..export.forge import ForgeRequest, forge, sources
         from ..export.measures import format_table
+        from ..export.memory import keep_freed_memory
         from ..export.teachers.registry import NAMES
     except ImportError as error:
         raise DuendeError(f"forging needs {error.name}: pip install 'duende[train]'") from error
@@ -768,6 +769,7 @@ def forge(
     if bool(recordings) == (words is not None):
         raise DuendeError("give recordings, or --prompt with a sentence, and not both")
     asked = _choice("--teacher", teacher, ("auto", "none", *NAMES))
+    keep_freed_memory()
     recordings = recordings or [prompted(words or "", name, seed, backend, weights, force=force)]
     request = ForgeRequest(
         sources(recordings, name, apart=styles),
